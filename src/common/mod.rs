@@ -1,0 +1,1 @@
+//! Cross-cutting building blocks; knows no feature and no vendor.

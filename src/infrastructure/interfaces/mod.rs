@@ -1,0 +1,1 @@
+//! What a market-data provider must offer.

@@ -1,0 +1,4 @@
+//! All external I/O: databases, cache, providers.
+pub mod interfaces;
+pub mod persistence;
+pub mod tradingview;

@@ -1,0 +1,1 @@
+//! Where bars, symbols and sync statuses are kept.

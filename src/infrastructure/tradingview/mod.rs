@@ -1,0 +1,1 @@
+//! The TradingView data protocol, client side.
