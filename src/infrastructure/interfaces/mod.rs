@@ -1,1 +1,9 @@
-//! What a market-data provider must offer.
+//! What a market-data provider must offer. It knows no provider.
+
+mod history;
+mod provider_error;
+
+pub use history::{
+    HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream, RawBar,
+};
+pub use provider_error::{Phase, ProviderError};

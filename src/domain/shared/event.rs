@@ -1,0 +1,38 @@
+//! What happened, told after it was stored.
+
+use jiff::Timestamp;
+
+use super::Series;
+use crate::domain::ohlcv::StoredBar;
+
+/// Something that happened to the data, published once it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DomainEvent {
+    /// When it was stored.
+    pub time: Timestamp,
+    /// What it was.
+    pub payload: EventPayload,
+}
+
+/// The kinds of [`DomainEvent`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventPayload {
+    /// A sync ended well.
+    HistoricalDataSynced {
+        /// What was synced.
+        series: Series,
+        /// Bars that were not stored before.
+        inserted: u64,
+        /// Bars that were stored differently before.
+        updated: u64,
+    },
+    /// A bar that was final has other values now.
+    BarRevised {
+        /// Whose bar.
+        series: Series,
+        /// What was stored before.
+        old: StoredBar,
+        /// What is stored now.
+        new: StoredBar,
+    },
+}

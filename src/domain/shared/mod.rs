@@ -1,0 +1,11 @@
+//! What every aggregate speaks of: symbols, intervals, series, events.
+
+mod event;
+mod interval;
+mod series;
+mod symbol;
+
+pub use event::{DomainEvent, EventPayload};
+pub use interval::{Interval, UnknownInterval};
+pub use series::Series;
+pub use symbol::{MAX_SYMBOL_LENGTH, Symbol, SymbolError};

@@ -1,0 +1,9 @@
+//! Instruments: what is known about them, and when they trade.
+
+mod info;
+mod session;
+mod session_grammar;
+
+pub use info::{SymbolAggregate, SymbolDescription, SymbolInfo};
+pub use session::{AROUND_THE_CLOCK, TradingSession};
+pub use session_grammar::{SessionError, SessionSpec};

@@ -1,0 +1,122 @@
+//! How a provider can fail, in terms its callers can act on.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::domain::shared::Symbol;
+
+/// How far a conversation with the provider had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Reaching its host.
+    Connect,
+    /// Agreeing on encryption.
+    Tls,
+    /// Opening the WebSocket.
+    Handshake,
+    /// Waiting for its first message.
+    Hello,
+    /// Logging in.
+    Login,
+    /// Receiving bars.
+    History,
+}
+
+impl Phase {
+    /// The word in error metadata.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Handshake => "handshake",
+            Self::Hello => "hello",
+            Self::Login => "login",
+            Self::History => "history",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a provider did not deliver. Texts carry no credentials.
+#[derive(Clone, Debug, Error)]
+pub enum ProviderError {
+    /// It could not be reached, or broke off.
+    #[error("{provider} is unavailable ({phase}): {detail}")]
+    Unavailable {
+        /// Which provider.
+        provider: &'static str,
+        /// How far it came.
+        phase: Phase,
+        /// What happened.
+        detail: String,
+        /// When to try again at the earliest.
+        retry_after: Duration,
+    },
+    /// It went silent, or never finished its answer.
+    #[error("{provider} did not answer within {waited:?} ({phase})")]
+    Timeout {
+        /// Which provider.
+        provider: &'static str,
+        /// How far it came.
+        phase: Phase,
+        /// How long it was waited for.
+        waited: Duration,
+        /// When to try again at the earliest.
+        retry_after: Duration,
+    },
+    /// It refuses who we say we are. Trying again changes nothing.
+    #[error("{provider} refused the log-in: {detail}; {remedy}")]
+    AuthRequired {
+        /// Which provider.
+        provider: &'static str,
+        /// What it said.
+        detail: String,
+        /// What to provide.
+        remedy: &'static str,
+    },
+    /// The plan does not include what was asked for.
+    #[error("{provider} does not grant this: {detail}")]
+    NotEntitled {
+        /// Which provider.
+        provider: &'static str,
+        /// What it said.
+        detail: String,
+        /// The group of data that is lacking, where it said so.
+        group: Option<String>,
+    },
+    /// It asks us to slow down.
+    #[error("{provider} limits our rate: {detail}")]
+    RateLimited {
+        /// Which provider.
+        provider: &'static str,
+        /// What it said.
+        detail: String,
+        /// When to try again at the earliest.
+        retry_after: Duration,
+    },
+    /// It knows no such symbol.
+    #[error("{provider} knows no symbol `{symbol}`")]
+    SymbolNotFound {
+        /// Which provider.
+        provider: &'static str,
+        /// Which symbol.
+        symbol: Symbol,
+        /// Symbols it may be confused with, where the provider names some.
+        suggestions: Vec<String>,
+    },
+    /// It answered, and had no bars.
+    #[error("{provider} has no bars of {symbol}")]
+    NoData {
+        /// Which provider.
+        provider: &'static str,
+        /// Of which symbol.
+        symbol: Symbol,
+    },
+}
