@@ -7,4 +7,5 @@
 pub mod common;
 pub mod domain;
 pub mod infrastructure;
+pub mod proto;
 pub mod simulator;
