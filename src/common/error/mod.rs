@@ -1,5 +1,6 @@
 //! The one vocabulary of failure that every layer translates into; it knows no transport.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
 
@@ -45,6 +46,13 @@ pub trait Coded: Error + Send + Sync + 'static {
     /// Whether the same call may succeed later without anybody doing anything.
     fn is_transient(&self) -> bool {
         self.code().is_transient()
+    }
+}
+
+/// What cannot fail needs no code.
+impl Coded for Infallible {
+    fn code(&self) -> ErrorCode {
+        match *self {}
     }
 }
 
