@@ -1,6 +1,6 @@
 //! Cross-cutting building blocks; knows no feature and no vendor.
 
-// pub mod config;
+pub mod config;
 pub mod constants;
 pub mod error;
 pub mod grpc;

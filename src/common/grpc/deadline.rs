@@ -207,4 +207,4 @@ impl<B: Body> Body for DeadlineBody<B> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

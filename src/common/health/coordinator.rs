@@ -35,6 +35,8 @@ struct Shared {
     standings: Mutex<Vec<Standing>>,
     draining: AtomicBool,
     reporter: HealthReporter,
+    /// One announcement at a time: an older one never overwrites a newer.
+    announcing: tokio::sync::Mutex<()>,
 }
 
 impl HealthBuilder {
@@ -59,7 +61,8 @@ impl HealthBuilder {
         let draining = AtomicBool::new(false);
         let reporter = HealthReporter::new();
         reporter.set_service_status(HEALTH_LIVENESS, ServingStatus::Serving).await;
-        let shared = Shared { services, checks, standings, draining, reporter };
+        let announcing = tokio::sync::Mutex::new(());
+        let shared = Shared { services, checks, standings, draining, reporter, announcing };
         let coordinator = HealthCoordinator { shared: Arc::new(shared) };
         coordinator.announce().await;
         coordinator
@@ -150,6 +153,7 @@ impl HealthCoordinator {
     }
 
     async fn announce(&self) {
+        let _turn = self.shared.announcing.lock().await;
         let ready = serving(self.is_ready());
         let dependencies: Vec<_> = {
             let standings = self.standings();
