@@ -11,6 +11,7 @@ mod sessions;
 pub mod status;
 pub mod symbols;
 pub mod sync;
+pub mod takeover;
 mod wire;
 
 pub use page_token::PageTokenInvalid;

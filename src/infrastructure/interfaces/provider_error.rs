@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::common::error::{Coded, ErrorCode};
 use crate::domain::shared::Symbol;
 
 /// How far a conversation with the provider had come.
@@ -119,4 +120,77 @@ pub enum ProviderError {
         /// Of which symbol.
         symbol: Symbol,
     },
+}
+
+impl ProviderError {
+    /// Which provider.
+    pub const fn provider(&self) -> &'static str {
+        match self {
+            Self::Unavailable { provider, .. }
+            | Self::Timeout { provider, .. }
+            | Self::AuthRequired { provider, .. }
+            | Self::NotEntitled { provider, .. }
+            | Self::RateLimited { provider, .. }
+            | Self::SymbolNotFound { provider, .. }
+            | Self::NoData { provider, .. } => provider,
+        }
+    }
+}
+
+impl Coded for ProviderError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable { .. } => ErrorCode::ProviderUnavailable,
+            Self::Timeout { .. } => ErrorCode::ProviderTimeout,
+            Self::AuthRequired { .. } => ErrorCode::ProviderAuthRequired,
+            Self::NotEntitled { .. } => ErrorCode::ProviderNotEntitled,
+            Self::RateLimited { .. } => ErrorCode::ProviderRateLimited,
+            Self::SymbolNotFound { .. } => ErrorCode::SymbolNotFound,
+            Self::NoData { .. } => ErrorCode::ProviderNoData,
+        }
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        let mut metadata = vec![("provider", self.provider().to_owned())];
+        match self {
+            Self::Unavailable { phase, .. } | Self::Timeout { phase, .. } => {
+                metadata.push(("phase", phase.to_string()));
+            }
+            Self::AuthRequired { remedy, .. } => metadata.push(("remedy", (*remedy).to_owned())),
+            Self::NotEntitled { group, .. } => {
+                metadata.extend(group.clone().map(|group| ("group", group)));
+            }
+            Self::RateLimited { .. } => metadata.push(("scope", "upstream".to_owned())),
+            Self::SymbolNotFound { suggestions, .. } if !suggestions.is_empty() => {
+                metadata.push(("suggestions", suggestions.join(",")));
+            }
+            Self::SymbolNotFound { .. } | Self::NoData { .. } => {}
+        }
+        metadata
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. }
+            | Self::Timeout { retry_after, .. }
+            | Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::AuthRequired { .. }
+            | Self::NotEntitled { .. }
+            | Self::SymbolNotFound { .. }
+            | Self::NoData { .. } => None,
+        }
+    }
+
+    fn resource(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::SymbolNotFound { symbol, .. } | Self::NoData { symbol, .. } => {
+                Some(("symbol", symbol.to_string()))
+            }
+            Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::AuthRequired { .. }
+            | Self::NotEntitled { .. }
+            | Self::RateLimited { .. } => None,
+        }
+    }
 }
