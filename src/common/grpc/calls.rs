@@ -1,8 +1,10 @@
 //! The whole body of an RPC: decode, send through the mediator, encode.
 
 use std::pin::Pin;
+use std::task::{Poll, ready};
 
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
@@ -50,9 +52,11 @@ where
     Ok(Response::new(output.into()))
 }
 
-/// Answers a server-streaming query: each item in turn, and an error as the last.
+/// Answers a server-streaming query: each item in turn, and an error as the last, which is
+/// `DRAINING` when `stopping` is cancelled first.
 pub async fn stream_query<R, In, Out, Item, E>(
     mediator: &Mediator,
+    stopping: &CancellationToken,
     request: Request<In>,
 ) -> GrpcResult<GrpcStream<Out>>
 where
@@ -66,7 +70,28 @@ where
         Ok(Err(error)) => Err(to_status(&error)),
         Err(payload) => Err(to_status(&CallError::Panicked(report_panic(R::NAME, &*payload)))),
     });
-    Ok(Response::new(Box::pin(items)))
+    Ok(Response::new(Box::pin(until_stopping(items, stopping.clone()))))
+}
+
+/// `items` up to the first error; what is not finished when `stopping` is cancelled ends so.
+fn until_stopping<T>(
+    items: impl Stream<Item = Result<T, Status>> + Send,
+    stopping: CancellationToken,
+) -> impl Stream<Item = Result<T, Status>> + Send {
+    let mut stopped = Box::pin(stopping.cancelled_owned());
+    let mut items = Some(Box::pin(items));
+    stream::poll_fn(move |cx| {
+        let Some(unfinished) = &mut items else { return Poll::Ready(None) };
+        // The end comes first: a stream that always has something to send would never look.
+        let next = match stopped.poll_unpin(cx) {
+            Poll::Ready(()) => Some(Err(to_status(&CallError::Draining))),
+            Poll::Pending => ready!(unfinished.poll_next_unpin(cx)),
+        };
+        if !matches!(next, Some(Ok(_))) {
+            items = None;
+        }
+        Poll::Ready(next)
+    })
 }
 
 async fn send<R, In>(mediator: &Mediator, request: Request<In>) -> Result<R::Output, Status>
