@@ -52,11 +52,11 @@ where
     Ok(Response::new(output.into()))
 }
 
-/// Answers a server-streaming query: each item in turn, and an error as the last, which is
-/// `DRAINING` when `stopping` is cancelled first.
+/// Answers a server-streaming query: each item in turn, and an error as the last.
+///
+/// [`until_stopping`] around the answer's stream lets the server stop while it is sent.
 pub async fn stream_query<R, In, Out, Item, E>(
     mediator: &Mediator,
-    stopping: &CancellationToken,
     request: Request<In>,
 ) -> GrpcResult<GrpcStream<Out>>
 where
@@ -70,17 +70,18 @@ where
         Ok(Err(error)) => Err(to_status(&error)),
         Err(payload) => Err(to_status(&CallError::Panicked(report_panic(R::NAME, &*payload)))),
     });
-    Ok(Response::new(Box::pin(until_stopping(items, stopping.clone()))))
+    Ok(Response::new(Box::pin(items)))
 }
 
-/// `items` up to the first error; what is not finished when `stopping` is cancelled ends so.
-fn until_stopping<T>(
-    items: impl Stream<Item = Result<T, Status>> + Send,
+/// `items` up to the first error; what is not finished when `stopping` is cancelled ends with
+/// UNAVAILABLE, reason `DRAINING`.
+pub fn until_stopping<T: 'static>(
+    items: GrpcStream<T>,
     stopping: CancellationToken,
-) -> impl Stream<Item = Result<T, Status>> + Send {
+) -> GrpcStream<T> {
     let mut stopped = Box::pin(stopping.cancelled_owned());
-    let mut items = Some(Box::pin(items));
-    stream::poll_fn(move |cx| {
+    let mut items = Some(items);
+    Box::pin(stream::poll_fn(move |cx| {
         let Some(unfinished) = &mut items else { return Poll::Ready(None) };
         // The end comes first: a stream that always has something to send would never look.
         let next = match stopped.poll_unpin(cx) {
@@ -91,7 +92,7 @@ fn until_stopping<T>(
             items = None;
         }
         Poll::Ready(next)
-    })
+    }))
 }
 
 async fn send<R, In>(mediator: &Mediator, request: Request<In>) -> Result<R::Output, Status>

@@ -149,8 +149,7 @@ impl Handler<Count> for Counter {
 
 async fn count(end: &'static str) -> (Vec<i64>, Option<tonic::Status>) {
     let mediator = Mediator::builder().register(Counter).build();
-    let (stopping, request) = (CancellationToken::new(), Request::new(end));
-    let answer = stream_query::<Count, _, i64, _, _>(&mediator, &stopping, request).await.unwrap();
+    let answer = stream_query::<Count, _, i64, _, _>(&mediator, Request::new(end)).await.unwrap();
     collect(answer.into_inner()).await
 }
 
@@ -182,9 +181,9 @@ async fn a_stream_gives_its_items_and_an_error_as_the_last() {
 #[tokio::test]
 async fn a_stream_that_is_not_finished_says_that_the_server_stops() {
     let mediator = Mediator::builder().register(Counter).build();
-    let (stopping, request) = (CancellationToken::new(), Request::new(""));
-    let answer = stream_query::<Count, _, i64, _, _>(&mediator, &stopping, request).await.unwrap();
-    let mut stream = answer.into_inner();
+    let stopping = CancellationToken::new();
+    let answer = stream_query::<Count, _, i64, _, _>(&mediator, Request::new("")).await.unwrap();
+    let mut stream = until_stopping(answer.into_inner(), stopping.clone());
     assert_eq!(stream.next().await.unwrap().unwrap(), 1);
     stopping.cancel();
     let (items, status) = collect(stream).await;
