@@ -23,9 +23,9 @@ pub const CACHE_GENERATION_WRITING: &str = "writing";
 // TTLS
 
 /// How long a cached query lives.
-pub const TTL_OHLCV: Duration = Duration::from_secs(300);
+pub const TTL_OHLCV: Duration = Duration::from_mins(5);
 /// How long `writing` lives: what a crash between its two sets costs.
-pub const TTL_OHLCV_GENERATION_WRITING: Duration = Duration::from_secs(60);
+pub const TTL_OHLCV_GENERATION_WRITING: Duration = Duration::from_mins(1);
 
 // LIMITS
 

@@ -177,8 +177,8 @@ mod tests {
     async fn a_task_keeps_the_correlation_id_of_who_started_it() {
         let lifecycle = Lifecycle::new();
         let id = CorrelationId::generate();
-        let task =
-            id.clone().scope(async { lifecycle.spawn("task", async { CorrelationId::current() }) });
-        assert_eq!(task.await.await.unwrap(), Ok(Some(id)));
+        let start = || lifecycle.spawn("task", async { CorrelationId::current() });
+        let task = id.sync_scope(start);
+        assert_eq!(task.await.unwrap(), Ok(Some(id)));
     }
 }

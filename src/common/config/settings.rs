@@ -167,7 +167,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let redis = parse::driver_url(&["redis", "rediss"]);
     let redis_url = reader.read(&t::REDIS_URL, redis).map(SecretUrl::new);
     let tradingview = tradingview(reader);
-    let bounds = (Duration::from_millis(100), Duration::from_secs(600));
+    let bounds = (Duration::from_millis(100), Duration::from_mins(10));
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
     Some(Settings {
         grpc_addr: grpc_addr?,
@@ -206,7 +206,7 @@ fn log(reader: &mut Reader<'_>) -> Option<LogSettings> {
     Some(LogSettings { format: format?, filter: filter? })
 }
 
-/// Checked also where MONGODB_URL is unset: a mistake does not wait for the day it matters.
+/// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.
 #[expect(clippy::option_option, reason = "outside: is it right; inside: is it set")]
 fn mongodb(reader: &mut Reader<'_>) -> Option<Option<MongoDbSettings>> {
     let url = reader.read(&t::MONGODB_URL, parse::driver_url(&["mongodb", "mongodb+srv"]));

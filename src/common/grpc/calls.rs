@@ -1,8 +1,10 @@
 //! The whole body of an RPC: decode, send through the mediator, encode.
 
 use std::pin::Pin;
+use std::task::{Poll, ready};
 
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
@@ -51,6 +53,8 @@ where
 }
 
 /// Answers a server-streaming query: each item in turn, and an error as the last.
+///
+/// [`until_stopping`] around the answer's stream lets the server stop while it is sent.
 pub async fn stream_query<R, In, Out, Item, E>(
     mediator: &Mediator,
     request: Request<In>,
@@ -67,6 +71,28 @@ where
         Err(payload) => Err(to_status(&CallError::Panicked(report_panic(R::NAME, &*payload)))),
     });
     Ok(Response::new(Box::pin(items)))
+}
+
+/// `items` up to the first error; what is not finished when `stopping` is cancelled ends with
+/// UNAVAILABLE, reason `DRAINING`.
+pub fn until_stopping<T: 'static>(
+    items: GrpcStream<T>,
+    stopping: CancellationToken,
+) -> GrpcStream<T> {
+    let mut stopped = Box::pin(stopping.cancelled_owned());
+    let mut items = Some(items);
+    Box::pin(stream::poll_fn(move |cx| {
+        let Some(unfinished) = &mut items else { return Poll::Ready(None) };
+        // The end comes first: a stream that always has something to send would never look.
+        let next = match stopped.poll_unpin(cx) {
+            Poll::Ready(()) => Some(Err(to_status(&CallError::Draining))),
+            Poll::Pending => ready!(unfinished.poll_next_unpin(cx)),
+        };
+        if !matches!(next, Some(Ok(_))) {
+            items = None;
+        }
+        Poll::Ready(next)
+    }))
 }
 
 async fn send<R, In>(mediator: &Mediator, request: Request<In>) -> Result<R::Output, Status>

@@ -12,7 +12,7 @@ mod details;
 mod status;
 
 pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
-pub use calls::{GrpcResult, GrpcStream, command, query, stream_query};
+pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
 pub use status::to_status;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::{Stream, StreamExt as _, stream};
 use thiserror::Error;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
@@ -175,4 +176,20 @@ async fn a_stream_gives_its_items_and_an_error_as_the_last() {
         let (items, status) = count(end).await;
         assert_eq!((items, status.unwrap().code()), (vec![1, 2], code));
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_finished_says_that_the_server_stops() {
+    let mediator = Mediator::builder().register(Counter).build();
+    let stopping = CancellationToken::new();
+    let answer = stream_query::<Count, _, i64, _, _>(&mediator, Request::new("")).await.unwrap();
+    let mut stream = until_stopping(answer.into_inner(), stopping.clone());
+    assert_eq!(stream.next().await.unwrap().unwrap(), 1);
+    stopping.cancel();
+    let (items, status) = collect(stream).await;
+    let status = status.unwrap();
+    assert_eq!((items, status.code()), (vec![], Code::Unavailable));
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "DRAINING");
+    assert!(details.retry_info().is_some());
 }

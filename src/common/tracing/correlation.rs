@@ -77,6 +77,17 @@ pub fn in_current_context<F: Future>(future: F) -> impl Future<Output = F::Outpu
     .instrument(Span::current())
 }
 
+/// Carries the caller's span and correlation id to a thread that `code` will run on.
+pub fn with_current_context<T>(code: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let (id, span) = (CorrelationId::current(), Span::current());
+    move || {
+        span.in_scope(|| match id {
+            Some(id) => id.sync_scope(code),
+            None => code(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +105,13 @@ mod tests {
         for bytes in [&b""[..], b"tab\there", b"\x7f", "z\u{fc}rich".as_bytes(), long.as_bytes()] {
             assert_eq!(CorrelationId::parse(bytes), Err(InvalidCorrelationId));
         }
+    }
+
+    #[tokio::test]
+    async fn another_thread_works_for_the_same_call() {
+        let id = CorrelationId::generate();
+        let work = id.sync_scope(|| with_current_context(CorrelationId::current));
+        assert_eq!(tokio::task::spawn_blocking(work).await.unwrap(), Some(id));
     }
 
     #[test]

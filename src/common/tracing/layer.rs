@@ -68,7 +68,6 @@ where
 }
 
 /// Refuses calls whose correlation id is malformed; the typed id is in the request's extensions.
-#[expect(clippy::result_large_err, reason = "the signature is tonic's")]
 pub fn interceptor(request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
     match request.extensions().get::<InvalidCorrelationId>() {
         None => Ok(request),

@@ -5,6 +5,8 @@ mod json;
 mod layer;
 mod subscriber;
 
-pub use correlation::{CorrelationId, InvalidCorrelationId, in_current_context};
+pub use correlation::{
+    CorrelationId, InvalidCorrelationId, in_current_context, with_current_context,
+};
 pub use layer::{Correlation, CorrelationBody, CorrelationFuture, CorrelationLayer, interceptor};
 pub use subscriber::{LogFormat, SubscriberError, init, subscriber};

@@ -105,7 +105,7 @@ async fn the_time_starts_with_the_call_and_not_with_its_first_poll() {
 #[tokio::test(start_paused = true)]
 async fn without_a_deadline_a_call_takes_as_long_as_it_takes() {
     let slow = service_fn(|_: Request<()>| async {
-        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
         Ok::<_, Infallible>(Response::new(Frames(stream::empty::<Frame<Bytes>>())))
     });
     let response = DeadlineLayer.layer(slow).oneshot(Request::new(())).await.unwrap();
@@ -129,8 +129,8 @@ async fn a_malformed_timeout_is_the_callers_mistake() {
 #[test]
 fn timeouts_are_read_as_the_protocol_writes_them() {
     let cases = [
-        (&b"3H"[..], Duration::from_secs(10_800)),
-        (b"1M", Duration::from_secs(60)),
+        (&b"3H"[..], Duration::from_hours(3)),
+        (b"1M", Duration::from_mins(1)),
         (b"42S", Duration::from_secs(42)),
         (b"300m", Duration::from_millis(300)),
         (b"2u", Duration::from_micros(2)),

@@ -175,7 +175,7 @@ fn log(failure: &dyn Coded, code: ErrorCode) {
     }
 }
 
-/// RetryInfo for what the contract promises it for, where the error itself knows no better.
+/// `RetryInfo` for what the contract promises it for, where the error itself knows no better.
 fn default_retry(code: ErrorCode) -> Option<Duration> {
     let promised = code.status() == StatusCode::Unavailable
         || matches!(code, ErrorCode::IdempotencyInProgress | ErrorCode::ProviderRateLimited);

@@ -1,4 +1,4 @@
-//! Owns `grpc-timeout`: a call whose time has passed ends with DEADLINE_EXCEEDED, on the wire.
+//! Owns `grpc-timeout`: a call whose time has passed ends with `DEADLINE_EXCEEDED`, on the wire.
 //!
 //! tonic's own timer ends such a call as CANCELLED, and covers only the head of the answer. Ours
 //! starts in `call`, before tonic's and before anything waits (so that auth, limits and queues
@@ -147,7 +147,7 @@ where
 }
 
 pin_project! {
-    /// A body that ends with DEADLINE_EXCEEDED when the call's time has passed.
+    /// A body that ends with `DEADLINE_EXCEEDED` when the call's time has passed.
     #[derive(Debug)]
     pub struct DeadlineBody<B> {
         #[pin]

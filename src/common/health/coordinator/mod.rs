@@ -54,7 +54,7 @@ impl HealthBuilder {
         self
     }
 
-    /// Registers every name: NOT_SERVING until the first checks have run, but for `liveness`.
+    /// Registers every name: `NOT_SERVING` until the first checks have run, but for `liveness`.
     pub async fn build(self) -> HealthCoordinator {
         let Self { services, checks } = self;
         let standings = Mutex::new(checks.iter().map(Standing::new).collect());

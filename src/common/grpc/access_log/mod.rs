@@ -182,7 +182,7 @@ impl<B: Body> Body for AccessLogBody<B> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
         let ended = match &frame {
-            Some(Ok(frame)) => frame.trailers_ref().map(|trailers| code_in(trailers)),
+            Some(Ok(frame)) => frame.trailers_ref().map(code_in),
             Some(Err(_)) | None => Some(None),
         };
         if let (Some(code), Some(call)) = (ended, this.call.as_mut()) {
