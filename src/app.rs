@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::time::timeout_at;
@@ -186,7 +187,7 @@ fn credentials(auth: &TradingViewAuth) -> Credentials {
         TradingViewAuth::Token(token) => Credentials::Token(token),
         TradingViewAuth::Session { id, sign } => Credentials::Cookies { sessionid: id, sign },
         TradingViewAuth::Password { username, password } => {
-            Credentials::Password { username, password }
+            Credentials::Password { username: username.expose_secret().to_owned(), password }
         }
     }
 }

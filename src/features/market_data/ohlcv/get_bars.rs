@@ -9,7 +9,7 @@ use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarClock;
 use crate::domain::shared::Series;
 use crate::features::market_data::{ReadError, Sessions};
-use crate::infrastructure::persistence::{BarOrder, BarQuery, Database, SeriesCache};
+use crate::infrastructure::persistence::{BarOrder, BarQuery, CacheRead, Database, SeriesCache};
 
 /// Read at most `limit` bars of a series, from where the page before ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,16 +60,12 @@ pub(super) struct GetBarsHandler {
 
 impl Handler<GetBars> for GetBarsHandler {
     async fn handle(&self, query: GetBars) -> Result<BarPage, ReadError> {
-        let key = query.cache_key();
-        let looked_up = self.cache.read(&query.series, &key).await;
-        if let Some(page) = looked_up.value {
-            return Ok(BarPage::Cached(page));
-        }
-        let series = query.series.clone();
+        let ticket = match self.cache.read(&query.series, &query.cache_key()).await {
+            CacheRead::Hit(page) => return Ok(BarPage::Cached(page)),
+            CacheRead::Miss(ticket) => ticket,
+        };
         let page = self.read(query).await?;
-        if let Some(ticket) = looked_up.ticket {
-            self.cache.fill(&series, ticket, &key, wire::encode(&page)).await;
-        }
+        self.cache.fill(ticket, wire::encode(&page)).await;
         Ok(page)
     }
 }

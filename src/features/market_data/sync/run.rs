@@ -63,7 +63,7 @@ impl SyncRun {
         let mut report = copy.report;
         if oldest.is_none() && report.bars_fetched == 0 {
             let (provider, symbol) = (self.provider.name(), series.symbol.clone());
-            return Err(ProviderError::NoData { provider, symbol }.into());
+            return Err(ProviderError::NoData { provider, symbol, detail: None }.into());
         }
         report.elapsed = began.elapsed();
         Ok(report)

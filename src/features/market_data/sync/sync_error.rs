@@ -1,6 +1,5 @@
 //! Why a sync failed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -18,7 +17,7 @@ pub enum SyncError {
     Provider(#[from] ProviderError),
     /// The database did not take part.
     #[error("the bars could not be stored")]
-    Database(#[source] Arc<DatabaseError>),
+    Database(#[from] DatabaseError),
     /// The server is stopping.
     #[error("the server is stopping; the sync was interrupted, what it had stored stays")]
     Interrupted,
@@ -28,12 +27,6 @@ pub enum SyncError {
     /// A defect of ours; the log has it.
     #[error("the sync failed inside")]
     Crashed,
-}
-
-impl From<DatabaseError> for SyncError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Database(Arc::new(error))
-    }
 }
 
 impl Coded for SyncError {
