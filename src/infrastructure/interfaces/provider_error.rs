@@ -113,13 +113,24 @@ pub enum ProviderError {
         suggestions: Vec<String>,
     },
     /// It answered, and had no bars.
-    #[error("{provider} has no bars of {symbol}")]
+    #[error("{provider} has no bars of {symbol}{}", Because(detail.as_deref()))]
     NoData {
         /// Which provider.
         provider: &'static str,
         /// Of which symbol.
         symbol: Symbol,
+        /// Why, where it said so.
+        detail: Option<String>,
     },
+}
+
+/// A reason at the end of a text, where there is one.
+struct Because<'a>(Option<&'a str>);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
 }
 
 impl ProviderError {
