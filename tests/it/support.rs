@@ -110,6 +110,14 @@ impl TestApp {
         Self::in_folder(simulator, Arc::new(tempfile::tempdir().unwrap()), settings).await
     }
 
+    /// On whatever `settings` name.
+    pub async fn with_settings(
+        simulator: &TestSimulator,
+        settings: Vec<(String, String)>,
+    ) -> Self {
+        Self::in_folder(simulator, Arc::new(tempfile::tempdir().unwrap()), settings).await
+    }
+
     /// Stops it, and starts it again on the same data, with another provider.
     pub async fn restarted(self, simulator: &TestSimulator) -> Self {
         let (data_dir, changed) = (Arc::clone(&self.data_dir), self.changed.clone());
@@ -258,6 +266,16 @@ pub fn file_bars(path: &Path) -> Vec<ExportedBar> {
         }
     });
     rows.collect()
+}
+
+/// The rows of a daily file: date, then open, high, low, close, volume.
+pub fn file_days(path: &Path) -> Vec<(String, [f64; 5])> {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let row = |record: csv::StringRecord| {
+        let values = [1, 2, 3, 4, 5].map(|column| record[column].parse().unwrap());
+        (record[0].to_owned(), values)
+    };
+    reader.records().map(|record| row(record.unwrap())).collect()
 }
 
 fn market_data(channel: &Channel) -> MarketDataClient<Channel> {
