@@ -160,6 +160,16 @@ impl StoredBar {
     pub const fn is_final(&self) -> bool {
         self.revision > 0
     }
+
+    /// Whether it is stored instead of `stored`, which has its key: a final bar replaces one that
+    /// is forming, a higher revision a lower one, of two forming ones the newest wins. What is
+    /// stored without finality gives way to all that has one.
+    pub const fn replaces(&self, stored: &Self) -> bool {
+        if stored.finality_unknown || !stored.is_final() {
+            return true;
+        }
+        self.revision > stored.revision
+    }
 }
 
 /// A stored bar with the time it covers.
@@ -169,4 +179,27 @@ pub struct Bar {
     pub range: BarRange,
     /// What is kept of it.
     pub stored: StoredBar,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_gives_way_only_to_a_higher_revision() {
+        let values = Ohlcv::new(1.0, 2.0, 0.5, 1.5, None).unwrap();
+        let open = Timestamp::UNIX_EPOCH;
+        let forming = StoredBar::forming(open, values, BarSource::Ticks);
+        let closed = StoredBar::closed(open, values, BarSource::Ticks);
+        let revised = closed.revised(values, BarSource::Provider);
+        let unknown = StoredBar { finality_unknown: true, ..closed };
+        let ranks = [(unknown, 0), (forming, 1), (closed, 2), (revised, 3)];
+        for (new, new_rank) in ranks.into_iter().skip(1) {
+            for (old, old_rank) in ranks {
+                let newest_of_forming = new_rank == 1 && old_rank == 1;
+                let expected = new_rank > old_rank || newest_of_forming;
+                assert_eq!(new.replaces(&old), expected, "{new_rank} over {old_rank}");
+            }
+        }
+    }
 }

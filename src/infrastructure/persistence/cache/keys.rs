@@ -1,0 +1,47 @@
+//! What is cached under which name, and for how long.
+
+use std::time::Duration;
+
+use crate::domain::shared::Series;
+
+/// How long encoded bars are kept.
+pub const BARS_TTL: Duration = Duration::from_secs(300);
+
+/// How long a series stays marked as being written, where the writer never says that it is done.
+pub const WRITING_TTL: Duration = Duration::from_secs(60);
+
+/// How long a generation is kept. One that is lost is made anew, so this only tidies up.
+pub const GENERATION_TTL: Duration = Duration::from_secs(24 * 3_600);
+
+/// Where a series' generation is kept.
+pub fn generation(series: &Series) -> String {
+    format!(
+        "ohlcv:generation:{}:{}:{}",
+        series.symbol.code(),
+        series.symbol.exchange(),
+        series.interval
+    )
+}
+
+/// Where the encoded answer to `query` is kept, as of `generation`.
+pub fn bars(series: &Series, generation: &str, query: &str) -> String {
+    format!(
+        "ohlcv:{}:{}:{}:g{generation}:{query}",
+        series.symbol.code(),
+        series.symbol.exchange(),
+        series.interval
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::shared::{Interval, Symbol};
+
+    #[test]
+    fn keys_are_what_operators_look_for() {
+        let series = Series::new(Symbol::parse("NASDAQ:AAPL").unwrap(), Interval::Mo1);
+        assert_eq!(generation(&series), "ohlcv:generation:AAPL:NASDAQ:1M");
+        assert_eq!(bars(&series, "7", "q"), "ohlcv:AAPL:NASDAQ:1M:g7:q");
+    }
+}

@@ -1,0 +1,168 @@
+//! Short-lived copies in front of the database: Redis, or this process's memory.
+//!
+//! Never the only copy of anything. It does not know what is in them.
+
+pub mod keys;
+mod memory;
+mod redis;
+mod series_cache;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::SecretString;
+use thiserror::Error;
+
+use self::memory::Memory;
+use self::redis::Redis;
+pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
+use super::Cause;
+
+/// Values that are larger are not kept.
+pub const MAX_VALUE_BYTES: usize = 4 << 20;
+
+/// Which engine, and where.
+#[derive(Clone, Debug)]
+pub enum CacheConfig {
+    /// This process's memory, bounded in bytes.
+    Memory,
+    /// A server.
+    Redis {
+        /// Its address, `redis://` or `rediss://`.
+        url: SecretString,
+    },
+}
+
+/// Why the cache did not do what it was asked. Texts carry hosts, never credentials.
+#[derive(Clone, Debug, Error)]
+pub enum CacheError {
+    /// It cannot be reached or is too slow. It heals by itself.
+    #[error("the {engine} cache is unavailable: {detail}")]
+    Unavailable {
+        /// Which engine.
+        engine: &'static str,
+        /// What happened.
+        detail: String,
+        /// What the engine said.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// It cannot be used as it is set up. Only at start.
+    #[error("{message}; {remedy}")]
+    Config {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+/// A cache of bytes by name. Cheap to clone. Every call has a deadline well under a second.
+#[derive(Clone, Debug)]
+pub struct Cache(Engine);
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Redis(Redis),
+    Memory(Arc<Memory>),
+}
+
+impl Cache {
+    /// Connects. A server that does not answer at start is a [`CacheError::Config`]; one that
+    /// goes away later is `Unavailable` until it returns.
+    pub async fn connect(config: CacheConfig) -> Result<Self, CacheError> {
+        Ok(Self(match config {
+            CacheConfig::Memory => Engine::Memory(Arc::new(Memory::new())),
+            CacheConfig::Redis { url } => Engine::Redis(Redis::connect(&url).await?),
+        }))
+    }
+
+    /// `redis` or `memory`.
+    pub const fn engine(&self) -> &'static str {
+        match self.0 {
+            Engine::Redis(_) => redis::ENGINE,
+            Engine::Memory(_) => memory::ENGINE,
+        }
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), CacheError> {
+        match &self.0 {
+            Engine::Redis(engine) => engine.ping().await,
+            Engine::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        match &self.0 {
+            Engine::Redis(engine) => engine.close().await,
+            Engine::Memory(_) => {}
+        }
+    }
+
+    /// What is kept under `key`.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, CacheError> {
+        match &self.0 {
+            Engine::Redis(engine) => engine.get(key).await,
+            Engine::Memory(engine) => Ok(engine.get(key).await),
+        }
+    }
+
+    /// Keeps `value` for `ttl`, whatever was there. One over [`MAX_VALUE_BYTES`] removes it.
+    pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), CacheError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return self.delete(key).await;
+        }
+        match &self.0 {
+            Engine::Redis(engine) => engine.set(key, value, ttl).await,
+            Engine::Memory(engine) => {
+                engine.set(key, value, ttl).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps `value` for `ttl` where nothing is; answers whether it does. One over
+    /// [`MAX_VALUE_BYTES`] is not kept.
+    pub async fn set_if_absent(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, CacheError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Ok(false);
+        }
+        match &self.0 {
+            Engine::Redis(engine) => engine.set_if_absent(key, value, ttl).await,
+            Engine::Memory(engine) => Ok(engine.set_if_absent(key, value, ttl).await),
+        }
+    }
+
+    /// Keeps `value` for `ttl` where `expected` is; answers whether it does.
+    pub async fn replace(
+        &self,
+        key: &str,
+        expected: &Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, CacheError> {
+        match &self.0 {
+            Engine::Redis(engine) => engine.replace(key, expected, value, ttl).await,
+            Engine::Memory(engine) => Ok(engine.replace(key, expected, value, ttl).await),
+        }
+    }
+
+    /// Forgets what is kept under `key`.
+    pub async fn delete(&self, key: &str) -> Result<(), CacheError> {
+        match &self.0 {
+            Engine::Redis(engine) => engine.delete(key).await,
+            Engine::Memory(engine) => {
+                engine.delete(key).await;
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Redis, 6 and newer, and what speaks its protocol.
+//!
+//! Every default of the client is set: it would wait without limit for a server that is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::{Client, WithOptions};
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _};
+use fred::types::config::{
+    Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, UnresponsiveConfig,
+};
+use fred::types::{Builder, Expiration, SetOptions};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+
+use super::CacheError;
+
+/// The engine's name in answers and logs.
+pub(super) const ENGINE: &str = "redis";
+
+/// How long a command may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the start waits for the server.
+const START_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A connection that owes an answer for so long is replaced.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(1);
+
+/// Commands that wait at most.
+const QUEUE: usize = 10_000;
+
+/// Waits between attempts to reconnect, in milliseconds.
+const RECONNECT: (u32, u32) = (50, 5_000);
+
+/// Sets `KEYS[1]` to `ARGV[2]` for `ARGV[3]` milliseconds, where it is `ARGV[1]`.
+const REPLACE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
+     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
+
+/// A connection that mends itself. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Redis(Client);
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    pub(super) async fn connect(url: &SecretString) -> Result<Self, CacheError> {
+        let config = Config::from_url(url.expose_secret()).map_err(|_| CacheError::Config {
+            // The client quotes what it cannot read, and there may be a password in it.
+            message: "REDIS_URL cannot be read".to_owned(),
+            remedy: "write it as redis://HOST:PORT or rediss://HOST:PORT".to_owned(),
+        })?;
+        let hosts: Vec<String> = config
+            .server
+            .hosts()
+            .iter()
+            .map(|server| format!("{}:{}", server.host, server.port))
+            .collect();
+        let hosts = hosts.join(", ");
+        let client = builder(config).build().map_err(|error| start_error(&hosts, &error))?;
+        match timeout(START_TIMEOUT, client.init()).await {
+            Ok(Ok(_)) => Ok(Self(client)),
+            Ok(Err(error)) => Err(start_error(&hosts, &error)),
+            Err(_) => {
+                let waited =
+                    Error::new(ErrorKind::Timeout, format!("no answer in {START_TIMEOUT:?}"));
+                Err(start_error(&hosts, &waited))
+            }
+        }
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), CacheError> {
+        self.client().ping::<()>(None).await.map_err(cache_error)
+    }
+
+    pub(super) async fn close(&self) {
+        let closed = timeout(CONNECT_TIMEOUT, self.0.quit()).await;
+        if !matches!(closed, Ok(Ok(()))) {
+            tracing::debug!("the connection to Redis was not closed cleanly");
+        }
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, CacheError> {
+        self.client().get(key).await.map_err(cache_error)
+    }
+
+    pub(super) async fn set(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<(), CacheError> {
+        let set = self.client().set(key, value, expiry(ttl), None, false).await;
+        set.map_err(cache_error)
+    }
+
+    pub(super) async fn set_if_absent(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, CacheError> {
+        let options = Some(SetOptions::NX);
+        let set: Result<Option<String>, Error> =
+            self.client().set(key, value, expiry(ttl), options, false).await;
+        set.map(|set| set.is_some()).map_err(cache_error)
+    }
+
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        expected: &Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, CacheError> {
+        let milliseconds = Bytes::from(milliseconds(ttl).to_string());
+        let arguments = vec![expected.clone(), value, milliseconds];
+        let replaced: Result<i64, Error> = self.client().eval(REPLACE, key, arguments).await;
+        replaced.map(|replaced| replaced == 1).map_err(cache_error)
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), CacheError> {
+        self.client().del::<(), _>(key).await.map_err(cache_error)
+    }
+
+    /// One attempt, and none where there is no connection.
+    fn client(&self) -> WithOptions<Client> {
+        self.0.with_options(&Options {
+            max_attempts: Some(1),
+            timeout: Some(COMMAND_TIMEOUT),
+            fail_fast: true,
+            ..Options::default()
+        })
+    }
+}
+
+fn builder(config: Config) -> Builder {
+    let mut builder = Builder::from_config(Config { fail_fast: true, ..config });
+    let (least, most) = RECONNECT;
+    builder.set_policy(ReconnectPolicy::new_exponential(0, least, most, 2));
+    builder.set_performance_config(PerformanceConfig {
+        default_command_timeout: COMMAND_TIMEOUT,
+        broadcast_channel_capacity: 65_536,
+        ..PerformanceConfig::default()
+    });
+    builder.set_connection_config(ConnectionConfig {
+        connection_timeout: CONNECT_TIMEOUT,
+        internal_command_timeout: CONNECT_TIMEOUT,
+        max_command_attempts: 1,
+        max_command_buffer_len: QUEUE,
+        reconnect_on_auth_error: true,
+        unresponsive: UnresponsiveConfig {
+            max_timeout: Some(UNRESPONSIVE_AFTER),
+            interval: UNRESPONSIVE_AFTER / 4,
+        },
+        ..ConnectionConfig::default()
+    });
+    builder
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what the client takes")]
+fn expiry(ttl: Duration) -> Option<Expiration> {
+    Some(Expiration::PX(milliseconds(ttl)))
+}
+
+fn milliseconds(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
+}
+
+fn start_error(hosts: &str, error: &Error) -> CacheError {
+    let (what, remedy) = match error.kind() {
+        ErrorKind::Auth => {
+            ("refused the log-in".to_owned(), "check the user and the password in REDIS_URL")
+        }
+        _ => (
+            format!("did not answer: {error}"),
+            "check that it runs and that REDIS_URL names it, or unset REDIS_URL to cache in memory",
+        ),
+    };
+    CacheError::Config { message: format!("Redis at {hosts} {what}"), remedy: remedy.to_owned() }
+}
+
+fn cache_error(error: Error) -> CacheError {
+    let detail = error.to_string();
+    CacheError::Unavailable { engine: ENGINE, detail, cause: Some(Arc::new(error)) }
+}

@@ -1,0 +1,104 @@
+//! The database that handlers hold: one type, two engines.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
+
+use super::mongodb::MongoDb;
+use super::sqlite::Sqlite;
+use super::{Bars, DatabaseError, Symbols, SyncStatuses};
+
+/// Which engine, and where.
+#[derive(Clone, Debug)]
+pub enum DatabaseConfig {
+    /// The embedded engine.
+    Sqlite {
+        /// The directory that holds it; made where it does not exist.
+        data_dir: PathBuf,
+    },
+    /// A server.
+    MongoDb {
+        /// Its connection string.
+        url: SecretString,
+        /// The name of the database on it.
+        database: String,
+        /// Connections that are kept open.
+        min_pool: u32,
+        /// Connections at most.
+        max_pool: u32,
+    },
+}
+
+/// Bars, symbols and sync statuses. Cheap to clone. Every call has a deadline; every write is
+/// durable when it returns, and is finished even where its caller goes away.
+#[derive(Clone, Debug)]
+pub struct Database {
+    engine: Engine,
+    tasks: TaskTracker,
+}
+
+/// A closed set: handlers name neither.
+#[derive(Clone, Debug)]
+pub(super) enum Engine {
+    MongoDb(MongoDb),
+    Sqlite(Sqlite),
+}
+
+impl Database {
+    /// Connects, and brings indexes, validators and tables up to date. An engine that does not
+    /// answer, or cannot be used, is a [`DatabaseError::Config`] that says what to do.
+    pub async fn connect(
+        config: DatabaseConfig,
+        tasks: TaskTracker,
+    ) -> Result<Self, DatabaseError> {
+        let engine = match config {
+            DatabaseConfig::Sqlite { data_dir } => {
+                Engine::Sqlite(Sqlite::open(data_dir, tasks.clone()).await?)
+            }
+            DatabaseConfig::MongoDb { url, database, min_pool, max_pool } => Engine::MongoDb(
+                MongoDb::connect(&url, &database, min_pool..=max_pool, tasks.clone()).await?,
+            ),
+        };
+        Ok(Self { engine, tasks })
+    }
+
+    /// `mongodb` or `sqlite`.
+    pub const fn engine(&self) -> &'static str {
+        match self.engine {
+            Engine::MongoDb(_) => super::mongodb::ENGINE,
+            Engine::Sqlite(_) => super::sqlite::ENGINE,
+        }
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
+        match &self.engine {
+            Engine::MongoDb(engine) => engine.ping().await,
+            Engine::Sqlite(engine) => engine.ping().await,
+        }
+    }
+
+    /// Ends all connections once what runs has ended. Calls after it are `Unavailable`.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::MongoDb(engine) => engine.close().await,
+            Engine::Sqlite(engine) => engine.close().await,
+        }
+    }
+
+    /// The bars.
+    pub fn bars(&self) -> Bars {
+        Bars::new(&self.engine, self.tasks.clone())
+    }
+
+    /// The symbols.
+    pub fn symbols(&self) -> Symbols {
+        Symbols::new(&self.engine)
+    }
+
+    /// How the last sync of each series went.
+    pub fn sync_statuses(&self) -> SyncStatuses {
+        SyncStatuses::new(&self.engine)
+    }
+}

@@ -1,0 +1,197 @@
+//! Instruments.
+
+use futures::stream::TryStreamExt as _;
+use mongodb::bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, doc};
+
+use super::super::millisecond_before;
+use super::super::symbols::SymbolFilter;
+use super::{DEADLINE, DatabaseError, MongoDb, database_error, decode};
+use crate::domain::shared::Symbol;
+use crate::domain::symbol::{SessionSpec, SymbolDescription, SymbolInfo};
+
+/// The collection's name.
+pub(super) const COLLECTION: &str = "symbols";
+
+/// The collection `symbols`.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Symbols(MongoDb);
+
+impl Symbols {
+    pub(in super::super) fn new(engine: &MongoDb) -> Self {
+        Self(engine.clone())
+    }
+
+    pub(in super::super) async fn get(
+        &self,
+        symbol: &Symbol,
+    ) -> Result<Option<SymbolInfo>, DatabaseError> {
+        let (collection, filter) = (self.0.raw(COLLECTION), key(symbol));
+        let get = async move {
+            let found = collection.find_one(filter).max_time(DEADLINE).await;
+            match found.map_err(|error| database_error(&error))? {
+                Some(document) => read_info(&document),
+                None => Ok(None),
+            }
+        };
+        self.0.run(DEADLINE, get).await
+    }
+
+    pub(in super::super) async fn put(&self, info: &SymbolInfo) -> Result<(), DatabaseError> {
+        let (collection, filter) = (self.0.documents(COLLECTION), key(&info.symbol));
+        let change = change(info);
+        let put = async move {
+            // Of two upserts of a new key one may lose, and then finds it (server SERVER-14322).
+            let mut done = collection.update_one(filter.clone(), change.clone()).upsert(true).await;
+            if done.as_ref().is_err_and(super::is_duplicate_key) {
+                done = collection.update_one(filter, change).upsert(true).await;
+            }
+            done.map(|_| ()).map_err(|error| database_error(&error))
+        };
+        self.0.run(DEADLINE, put).await
+    }
+
+    pub(in super::super) async fn list(
+        &self,
+        filter: &SymbolFilter,
+        after: Option<&Symbol>,
+        limit: u32,
+    ) -> Result<Vec<SymbolInfo>, DatabaseError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut query = Document::new();
+        if let Some(exchange) = &filter.exchange {
+            query.insert("exchange", exchange);
+        }
+        if let Some(active) = filter.active {
+            // Absent means active.
+            query.insert(
+                "is_active",
+                if active {
+                    doc! { "$ne": false }
+                } else {
+                    doc! { "$eq": false }
+                },
+            );
+        }
+        if let Some(after) = after {
+            let (exchange, code) = (after.exchange(), after.code());
+            query.insert(
+                "$or",
+                [
+                    doc! { "exchange": { "$gt": exchange } },
+                    doc! { "exchange": exchange, "symbol": { "$gt": code } },
+                ]
+                .to_vec(),
+            );
+        }
+        let collection = self.0.raw(COLLECTION);
+        let list = async move {
+            let found = collection
+                .find(query)
+                .sort(doc! { "exchange": 1, "symbol": 1 })
+                .limit(i64::from(limit))
+                .max_time(DEADLINE)
+                .await;
+            let mut cursor = found.map_err(|error| database_error(&error))?;
+            let mut all = Vec::new();
+            while let Some(document) =
+                cursor.try_next().await.map_err(|error| database_error(&error))?
+            {
+                all.extend(read_info(&document)?);
+            }
+            Ok(all)
+        };
+        self.0.run(DEADLINE, list).await
+    }
+}
+
+fn key(symbol: &Symbol) -> Document {
+    doc! { "symbol": symbol.code(), "exchange": symbol.exchange() }
+}
+
+/// What makes the stored instrument equal to `info`; fields that are not ours stay.
+fn change(info: &SymbolInfo) -> Document {
+    let said = &info.description;
+    let session = said.session.as_ref();
+    let texts = [
+        ("name", said.name.as_ref()),
+        ("description", said.description.as_ref()),
+        ("asset_type", said.asset_type.as_ref()),
+        ("currency", said.currency.as_ref()),
+        ("timezone", session.map(|session| &session.timezone)),
+        ("session", session.map(|session| &session.session)),
+        ("holidays", session.map(|session| &session.holidays)),
+        ("corrections", session.map(|session| &session.corrections)),
+    ];
+    let scale = said.price_scale.map(i64::from);
+    let fields = texts
+        .into_iter()
+        .map(|(name, text)| (name, text.map(|text| Bson::from(text.as_str()))))
+        .chain([("price_scale", scale.map(Bson::Int64))]);
+    let mut set = doc! {
+        "is_active": info.active,
+        "created_at": DateTime::from_millis(millisecond_before(info.created_at)),
+        "updated_at": DateTime::from_millis(millisecond_before(info.updated_at)),
+    };
+    let mut unset = Document::new();
+    for (name, value) in fields {
+        match value {
+            Some(value) => set.insert(name, value),
+            None => unset.insert(name, ""),
+        };
+    }
+    let mut change = doc! { "$set": set };
+    if !unset.is_empty() {
+        change.insert("$unset", unset);
+    }
+    change
+}
+
+/// None where the name cannot be one of ours: it cannot be asked for either.
+fn read_info(document: &RawDocument) -> Result<Option<SymbolInfo>, DatabaseError> {
+    let part = |name| document.get_str(name).unwrap_or_default();
+    let Ok(symbol) = Symbol::new(part("exchange"), part("symbol")) else {
+        tracing::warn!(
+            exchange = part("exchange"),
+            symbol = part("symbol"),
+            "an unreadable symbol is left alone"
+        );
+        return Ok(None);
+    };
+    let corrupt = |detail| DatabaseError::corrupt(COLLECTION, symbol.to_string(), detail);
+    read_fields(document, symbol.clone()).map(Some).map_err(corrupt)
+}
+
+fn read_fields(document: &RawDocument, symbol: Symbol) -> Result<SymbolInfo, String> {
+    let field = |name: &str| -> Result<RawBsonRef<'_>, String> {
+        let value = document.get(name).map_err(|error| error.to_string())?;
+        Ok(value.unwrap_or(RawBsonRef::Null))
+    };
+    let text = |name| Ok::<_, String>(decode::text(name, field(name)?)?.map(str::to_owned));
+    let made_at = decode::made_at(document.get_object_id("_id").ok());
+    let created_at = decode::time("created_at", field("created_at")?)?.unwrap_or(made_at);
+    let session = match text("session")? {
+        None => None,
+        Some(session) => Some(SessionSpec {
+            timezone: text("timezone")?.unwrap_or_default(),
+            session,
+            holidays: text("holidays")?.unwrap_or_default(),
+            corrections: text("corrections")?.unwrap_or_default(),
+        }),
+    };
+    Ok(SymbolInfo {
+        symbol,
+        description: SymbolDescription {
+            name: text("name")?,
+            description: text("description")?,
+            asset_type: text("asset_type")?,
+            currency: text("currency")?,
+            session,
+            price_scale: decode::whole("price_scale", field("price_scale")?)?,
+        },
+        active: field("is_active")?.as_bool().unwrap_or(true),
+        created_at,
+        updated_at: decode::time("updated_at", field("updated_at")?)?.unwrap_or(created_at),
+    })
+}

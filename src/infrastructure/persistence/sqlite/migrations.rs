@@ -1,0 +1,102 @@
+//! The tables, and how they came to be. A released migration is never changed.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{DatabaseError, start_error};
+
+/// Each brings the database from the version of its index to the next (`PRAGMA user_version`).
+const MIGRATIONS: &[&str] = &[
+    // 1: series are numbered so that a bar's key is two integers; times are milliseconds since
+    // 1970 UTC; the view `bars` shows them as people read them.
+    "CREATE TABLE series (
+        series_id     INTEGER PRIMARY KEY,
+        exchange      TEXT NOT NULL,
+        symbol        TEXT NOT NULL,
+        interval      TEXT NOT NULL,
+        final_count   INTEGER NOT NULL DEFAULT 0 CHECK (final_count >= 0),
+        UNIQUE (exchange, symbol, interval)
+    ) STRICT;
+    CREATE TABLE ohlcv (
+        series_id        INTEGER NOT NULL REFERENCES series (series_id),
+        open_time        INTEGER NOT NULL,
+        open             REAL NOT NULL,
+        high             REAL NOT NULL,
+        low              REAL NOT NULL,
+        close            REAL NOT NULL,
+        volume           REAL,
+        revision         INTEGER NOT NULL CHECK (revision >= 0),
+        finality_unknown INTEGER NOT NULL DEFAULT 0,
+        source           INTEGER NOT NULL,
+        tick_count       INTEGER,
+        created_at       INTEGER NOT NULL,
+        updated_at       INTEGER NOT NULL,
+        PRIMARY KEY (series_id, open_time)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE symbols (
+        exchange      TEXT NOT NULL,
+        symbol        TEXT NOT NULL,
+        name          TEXT,
+        description   TEXT,
+        asset_type    TEXT,
+        currency      TEXT,
+        timezone      TEXT,
+        session       TEXT,
+        holidays      TEXT,
+        corrections   TEXT,
+        price_scale   INTEGER,
+        is_active     INTEGER NOT NULL,
+        created_at    INTEGER NOT NULL,
+        updated_at    INTEGER NOT NULL,
+        PRIMARY KEY (exchange, symbol)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE sync_status (
+        exchange      TEXT NOT NULL,
+        symbol        TEXT NOT NULL,
+        interval      TEXT NOT NULL,
+        status        TEXT NOT NULL,
+        bar_count     INTEGER NOT NULL,
+        last_sync_at  INTEGER,
+        last_bar_at   INTEGER,
+        error_message TEXT,
+        created_at    INTEGER NOT NULL,
+        updated_at    INTEGER NOT NULL,
+        PRIMARY KEY (exchange, symbol, interval)
+    ) STRICT, WITHOUT ROWID;
+    CREATE VIEW bars AS SELECT
+        exchange || ':' || symbol AS symbol,
+        interval,
+        strftime('%Y-%m-%dT%H:%M:%fZ', open_time / 1000.0, 'unixepoch') AS open_time,
+        open, high, low, close, volume,
+        CASE revision WHEN 0 THEN 'FORMING' WHEN 1 THEN 'CLOSED' ELSE 'REVISED' END AS state,
+        revision,
+        CASE source WHEN 0 THEN 'PROVIDER' WHEN 1 THEN 'TICKS' ELSE 'REPAIR' END AS source,
+        tick_count,
+        strftime('%Y-%m-%dT%H:%M:%fZ', updated_at / 1000.0, 'unixepoch') AS updated_at
+    FROM ohlcv JOIN series USING (series_id);",
+];
+
+/// Brings the database up to date, each step whole or not at all.
+pub(super) fn migrate(connection: &mut Connection, data_dir: &Path) -> Result<(), DatabaseError> {
+    let failed = |error| start_error(data_dir, &error);
+    let version: u32 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > MIGRATIONS.len() {
+        return Err(DatabaseError::config(
+            format!("the database in `{}` was written by a newer version", data_dir.display()),
+            "run that version, or set DATA_DIR to another directory",
+        ));
+    }
+    for (migration, next) in MIGRATIONS.iter().zip(1_u32..).skip(version) {
+        let mut step = || -> rusqlite::Result<()> {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "user_version", next)?;
+            transaction.commit()
+        };
+        step().map_err(failed)?;
+    }
+    Ok(())
+}
