@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use pocketquant::common::config::readme_table;
 use pocketquant::common::error::error_table;
 
 fn document(name: &str) -> String {
@@ -18,4 +19,13 @@ fn the_error_table_is_the_one_the_code_prints() {
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(documented, printed, "docs/errors.md should hold this table:\n{printed}");
+}
+
+#[test]
+fn the_readmes_settings_are_the_ones_the_code_reads() {
+    let printed = readme_table();
+    let readme = document("README.md");
+    let (_, rest) = readme.split_once("<!-- settings -->\n").unwrap();
+    let (documented, _) = rest.split_once("<!-- /settings -->").unwrap();
+    assert_eq!(documented.trim(), printed.trim(), "README.md should hold this table:\n{printed}");
 }
