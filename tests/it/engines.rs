@@ -31,9 +31,10 @@ impl Engine {
 /// Declares each test twice: on the embedded engines, and on real servers, which `cargo test`
 /// alone names as ignored.
 macro_rules! on_every_engine {
-    ($($name:ident),+ $(,)?) => {
+    ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         mod embedded {
             $(#[tokio::test(flavor = "multi_thread")]
+            $(#[$attribute])*
             async fn $name() {
                 super::$name($crate::engines::Engine::Embedded).await;
             })+
