@@ -13,3 +13,9 @@
 mod architecture;
 mod calls;
 mod docs;
+mod engines;
+mod faults;
+mod history;
+mod requests;
+mod servers;
+mod support;
