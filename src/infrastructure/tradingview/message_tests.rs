@@ -73,7 +73,7 @@ fn a_bar_without_a_time_is_counted() {
 #[test]
 fn numbers_are_read_exactly() {
     // Off by one unit in the last place with serde_json's default parser.
-    let numbers = ["0.1", "9007199254740993", "4823.940000000001", "1.7976931348623157e+99"];
+    let numbers = ["0.1", "9007199254740993", "51.248178375505404", "-93.31137037688033"];
     for number in numbers {
         let (bars, _) = bars_of(&format!(r#"[{{"v":[60,{number},1,1,1]}}]"#));
         assert_eq!(bars[0].open, number.parse::<f64>().unwrap(), "{number}");
