@@ -24,9 +24,9 @@ async fn concurrent_requests_share_one_connection() {
         // The last one first, and their messages mixed.
         requests.reverse();
         let updates = requests.iter().zip(1..).map(|((session, ..), count)| {
-            frame(&loading(session)) + &frame(&update(session, rows(1_600_000_000, count)))
+            frame(&loading(session)) + &frame(&update(session, &rows(1_600_000_000, count)))
         });
-        let ends = requests.iter().map(|(session, ..)| frame(&completed(session, json!({}))));
+        let ends = requests.iter().map(|(session, ..)| frame(&completed(session, &json!({}))));
         connection.raw(updates.chain(ends).collect()).await;
         for _ in symbols {
             connection.farewell().await;
@@ -52,7 +52,7 @@ async fn heartbeats_are_echoed_byte_for_byte_wherever_they_stand() {
         connection.raw(format!("{start}~m~5~m~~h~19{start}~m~6~m~~h~100")).await;
         assert_eq!(connection.text().await.unwrap(), "~m~5~m~~h~19");
         assert_eq!(connection.text().await.unwrap(), "~m~6~m~~h~100");
-        connection.bars(&session, rows(0, 10), json!({})).await;
+        connection.bars(&session, &rows(0, 10), &json!({})).await;
     })
     .await;
     assert!(page.is_ok());
@@ -68,8 +68,8 @@ async fn a_fresh_connection_is_opened_before_the_limit_while_the_old_one_finishe
         let (first, second) = (old.request().await, old.request().await);
         let mut fresh = server.greet().await;
         fresh.serve(10).await;
-        old.bars(&first.0, rows(0, 10), json!({})).await;
-        old.bars(&second.0, rows(0, 10), json!({})).await;
+        old.bars(&first.0, &rows(0, 10), &json!({})).await;
+        old.bars(&second.0, &rows(0, 10), &json!({})).await;
         old.farewell().await;
         old.farewell().await;
         old.closed().await;
@@ -108,7 +108,7 @@ async fn many_requests_wait_for_one_connection_in_the_making() {
             sessions.push(connection.request().await.0);
         }
         for session in &sessions {
-            connection.bars(session, rows(0, 10), json!({})).await;
+            connection.bars(session, &rows(0, 10), &json!({})).await;
         }
         for _ in &sessions {
             connection.farewell().await;

@@ -110,7 +110,7 @@ async fn an_answer_that_never_ends_is_a_timeout_and_the_next_request_has_a_new_c
         let mut connection = server.greet().await;
         let (session, ..) = connection.request().await;
         connection.say(&loading(&session)).await;
-        connection.say(&update(&session, rows(0, 10))).await;
+        connection.say(&update(&session, &rows(0, 10))).await;
         connection
     })
     .await;
@@ -302,7 +302,8 @@ async fn a_certificate_of_nobody_we_trust_is_phase_tls() {
     let friend = Client::new(TradingViewConfig { ws_url, extra_roots, ..server.config() });
     let (page, ()) = both(friend.page("NYSE:IBM"), async {
         let (stream, _) = server.listener.accept().await.unwrap();
-        let mut connection = Connection::open(acceptor.accept(stream).await.unwrap()).await;
+        let mut connection =
+            Box::pin(Connection::open(acceptor.accept(stream).await.unwrap())).await;
         connection.greet().await;
         connection.serve(10).await;
     })

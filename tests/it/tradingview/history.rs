@@ -33,7 +33,7 @@ async fn a_request_is_asked_as_the_protocol_wants_it_and_cleaned_up_after() {
             json!([session, "sds_1", "s1", "sds_sym_1", "1D", 10, ""])
         );
         connection.resolved(&session, "Äpfel 🍏").await;
-        connection.bars(&session, rows(1_600_000_000, 10), json!({"rt_update_period": 5})).await;
+        connection.bars(&session, &rows(1_600_000_000, 10), &json!({"rt_update_period": 5})).await;
         assert_eq!(connection.farewell().await, session);
     })
     .await;
@@ -62,16 +62,16 @@ async fn full_history_pages_back_until_nothing_older_comes() {
             let (session, _, count) = connection.request().await;
             assert_eq!(count, 5_000);
             connection.resolved(&session, "IBM").await;
-            connection.bars(&session, rows(100 * day, 10), json!({})).await;
+            connection.bars(&session, &rows(100 * day, 10), &json!({})).await;
             let more = json!([session, "sds_1", 5_000]);
             assert_eq!(connection.expect("request_more_data").await, more);
             // Known bars come again, and out of order.
             connection.say(&loading(&session)).await;
-            connection.say(&update(&session, rows(98 * day, 5))).await;
-            connection.say(&update(&session, rows(96 * day, 2))).await;
-            connection.say(&completed(&session, json!({}))).await;
+            connection.say(&update(&session, &rows(98 * day, 5))).await;
+            connection.say(&update(&session, &rows(96 * day, 2))).await;
+            connection.say(&completed(&session, &json!({}))).await;
             assert_eq!(connection.expect("request_more_data").await, more);
-            connection.bars(&session, rows(96 * day, 4), json!({})).await;
+            connection.bars(&session, &rows(96 * day, 4), &json!({})).await;
             assert_eq!(connection.farewell().await, session);
         })
         .await;
@@ -101,7 +101,7 @@ async fn the_next_page_is_asked_for_only_when_it_is_wanted() {
     assert_eq!(connection.text().await.unwrap(), "~m~4~m~~h~1");
     let (second, ()) = both(pages.next(), async {
         connection.expect("request_more_data").await;
-        connection.bars(&session, rows(86_400, 3), json!({"data_completed": "limit"})).await;
+        connection.bars(&session, &rows(86_400, 3), &json!({"data_completed": "limit"})).await;
     })
     .await;
     assert_eq!(second.unwrap().unwrap().end, Some(HistoryEnd::Limit));
@@ -117,9 +117,9 @@ async fn the_newest_bars_are_as_many_as_were_asked_for() {
         let mut connection = server.greet().await;
         let (session, _, count) = connection.request().await;
         assert_eq!(count, 8);
-        connection.bars(&session, rows(86_400 * 10, 5), json!({})).await;
+        connection.bars(&session, &rows(86_400 * 10, 5), &json!({})).await;
         assert_eq!(connection.expect("request_more_data").await, json!([session, "sds_1", 3]));
-        connection.bars(&session, rows(86_400, 9), json!({"data_completed": "end"})).await;
+        connection.bars(&session, &rows(86_400, 9), &json!({"data_completed": "end"})).await;
         connection.farewell().await;
     })
     .await;
@@ -137,12 +137,15 @@ async fn a_message_of_two_megabytes_is_taken() {
         let mut connection = server.greet().await;
         let (session, ..) = connection.request().await;
         connection.resolved(&session, "스탠더드").await;
-        let row = |i: i64| json!({"i": i, "v": [-3_000_000_000.0 + f64::from(i32::try_from(i).unwrap()) * 86_400.0,
-            4650.367_891_234, 4697.671_234_567, 4645.531_234_567, 4696.571_234_567, 1_798_000_000.125]});
-        let update = update(&session, (0..20_005).map(row).collect());
-        let text = [loading(&session), update, completed(&session, json!({"data_completed": "end"}))]
-            .map(|json| frame(&json))
-            .concat();
+        let row = |i: i64| {
+            json!({"i": i, "v": [-3_000_000_000.0 + f64::from(i32::try_from(i).unwrap()) * 86_400.0,
+            4_650.367_891_234, 4_697.671_234_567, 4_645.531_234_567, 4_696.571_234_567, 1_798_000_000.125]})
+        };
+        let update = update(&session, &(0..20_005).map(row).collect());
+        let text =
+            [loading(&session), update, completed(&session, &json!({"data_completed": "end"}))]
+                .map(|json| frame(&json))
+                .concat();
         let size = text.len();
         connection.raw(text).await;
         size
@@ -162,7 +165,7 @@ async fn an_answer_without_bars_is_no_success() {
     let (page, ()) = both(client.page("NYSE:NEW"), async {
         let mut connection = server.greet().await;
         let (session, ..) = connection.request().await;
-        connection.bars(&session, json!([]), json!({"data_completed": "end"})).await;
+        connection.bars(&session, &json!([]), &json!({"data_completed": "end"})).await;
     })
     .await;
     assert!(matches!(page, Err(ProviderError::NoData { .. })), "{page:?}");
@@ -204,7 +207,7 @@ async fn dropping_the_stream_ends_the_request_upstream() {
     drop(pages);
     assert_eq!(connection.0.farewell().await, connection.1);
     // What still comes for it disturbs nobody.
-    connection.0.bars(&connection.1, rows(0, 5), json!({})).await;
+    connection.0.bars(&connection.1, &rows(0, 5), &json!({})).await;
     let (page, _) = both(client.page("NYSE:GE"), connection.0.serve(10)).await;
     assert_eq!(page.unwrap().bars.len(), 10);
 }

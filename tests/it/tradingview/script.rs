@@ -56,7 +56,7 @@ pub async fn both<A, B>(
 
 /// Fails where it takes too long.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, work).await.expect("it took too long")
+    timeout(PATIENCE, work).await.unwrap()
 }
 
 pub fn frame(payload: &str) -> String {
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Some(Ok(Message::Text(text))) => return Some(text.to_string()),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(other)) => panic!("{other:?}"),
+                Some(Ok(other)) => unreachable!("{other:?}"),
             }
         }
     }
@@ -146,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The next command: its name and parameters.
     pub async fn command(&mut self) -> (String, Value) {
         while self.commands.is_empty() {
-            let text = self.text().await.expect("a command, not the end");
+            let text = self.text().await.unwrap();
             let mut rest = text.as_str();
             while let Some(after) = rest.strip_prefix("~m~") {
                 let (length, after) = after.split_once("~m~").unwrap();
@@ -173,7 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.expect("switch_timezone").await;
         let resolve = self.expect("resolve_symbol").await;
         let series = self.expect("create_series").await;
-        let spec: Value = serde_json::from_str(&resolve[2].as_str().unwrap()[1..]).unwrap();
+        let spec: Value =
+            serde_json::from_str(resolve[2].as_str().unwrap().strip_prefix('=').unwrap()).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         (text(&created[0]), text(&spec["symbol"]), series[5].as_i64().unwrap())
     }
@@ -195,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Answers with bars, complete.
-    pub async fn bars(&mut self, session: &str, rows: Value, info: Value) {
+    pub async fn bars(&mut self, session: &str, rows: &Value, info: &Value) {
         self.say(&loading(session)).await;
         self.say(&update(session, rows)).await;
         self.say(&completed(session, info)).await;
@@ -205,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub async fn serve(&mut self, count: i64) -> String {
         let (session, symbol, _) = self.request().await;
         self.resolved(&session, &symbol).await;
-        self.bars(&session, rows(1_600_000_000, count), json!({})).await;
+        self.bars(&session, &rows(1_600_000_000, count), &json!({})).await;
         session
     }
 
@@ -220,7 +221,7 @@ pub fn loading(session: &str) -> String {
     json!({"m": "series_loading", "p": params, "t": 1_742_933_770}).to_string()
 }
 
-pub fn update(session: &str, rows: Value) -> String {
+pub fn update(session: &str, rows: &Value) -> String {
     let series =
         json!({"sds_1": {"node": "n", "s": rows, "ns": {"d": "", "indexes": []}, "t": "s1"}});
     let scale = json!({"index": 0, "zoffset": 0, "changes": [], "marks": [], "index_diff": []});
@@ -229,7 +230,7 @@ pub fn update(session: &str, rows: Value) -> String {
     .to_string()
 }
 
-pub fn completed(session: &str, info: Value) -> String {
+pub fn completed(session: &str, info: &Value) -> String {
     json!({"m": "series_completed", "p": [session, "sds_1", "streaming", "s1", info],
         "t": 1_742_933_770, "t_ms": 1_742_933_770_200_i64})
     .to_string()
@@ -249,6 +250,6 @@ impl Client {
 
     /// The first page of the newest ten bars.
     pub async fn page(&self, symbol: &str) -> Result<HistoryPage, ProviderError> {
-        self.history(symbol, HistoryDepth::Newest(10)).next().await.expect("a page or an error")
+        self.history(symbol, HistoryDepth::Newest(10)).next().await.unwrap()
     }
 }
