@@ -19,3 +19,4 @@ mod history;
 mod requests;
 mod servers;
 mod support;
+mod tradingview;
