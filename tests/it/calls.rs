@@ -1,7 +1,6 @@
 //! Calls over a real connection, through the layers that every call goes through.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use pocketquant::common::grpc::CallLayer;
