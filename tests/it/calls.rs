@@ -1,7 +1,6 @@
 //! Calls over a real connection, through the layers that every call goes through.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use pocketquant::common::grpc::CallLayer;
@@ -180,7 +179,6 @@ async fn a_deadline_ends_a_call_with_status_four_and_not_with_tonics_cancelled()
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let url = format!("{}/pocketquant.v1.System/GetServerInfo", server().await);
-    let started = SystemTime::now();
     // Many at once: which timer wakes a call first must not matter.
     let calls = (0..100).map(|number| {
         let request = client
@@ -197,7 +195,6 @@ async fn a_deadline_ends_a_call_with_status_four_and_not_with_tonics_cancelled()
         assert_eq!(reason(&status), "DEADLINE_EXCEEDED");
         assert_eq!(correlation_id(status.metadata()).len(), 36);
     }
-    assert!(started.elapsed().unwrap() < Duration::from_secs(5));
 }
 
 #[tokio::test]

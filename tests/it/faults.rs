@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
-use tonic::Code;
+use prost::Message as _;
+use tonic::{Code, Status};
 
 use crate::engines::Engine;
 use crate::support::{TestApp, TestSimulator, demo_data, fact, reason, retry_delay};
@@ -132,14 +133,27 @@ async fn a_callers_deadline_bounds_the_call_and_not_the_sync() {
     let simulator = TestSimulator::start(demo_data()).await;
     let mut app = TestApp::start(&simulator).await;
     simulator.fault("silence", None, None, true).await;
-    let mut request = tonic::Request::new(pb::SyncSymbolRequest {
+    let request = pb::SyncSymbolRequest {
         symbol: "NYSE:IBM".to_owned(),
         interval: Interval::Interval1d.into(),
         bar_count: Some(10),
         full_history: false,
-    });
-    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-    let status = app.market_data.sync_symbol(request).await.unwrap_err();
+    };
+    // Not through tonic's client, which would end the call by its own clock.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let mut body = vec![0];
+    body.extend(u32::try_from(request.encoded_len()).unwrap().to_be_bytes());
+    body.extend(request.encode_to_vec());
+    let answer = client
+        .post(format!("{}/pocketquant.v1.MarketData/SyncSymbol", app.url))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "300m")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    let status = Status::from_header_map(answer.headers()).unwrap();
     assert_eq!(reason(&status), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
     let row = app.status("NYSE:IBM", Interval::Interval1d).await.unwrap();
     assert_eq!(row.state(), pb::SyncState::Syncing, "the work goes on");

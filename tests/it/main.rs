@@ -11,5 +11,17 @@
 )]
 
 mod architecture;
+mod binary;
 mod calls;
+mod crash;
 mod docs;
+mod engines;
+mod faults;
+mod grpcurl;
+mod history;
+mod processes;
+mod requests;
+mod servers;
+mod support;
+mod takeover;
+mod tradingview;

@@ -56,7 +56,14 @@ impl Dialogue {
         let instrument = name_in(specification).and_then(|name| self.shared.world.find(&name));
         let symbol = instrument.as_ref().map(|instrument| instrument.facts().symbol.clone());
         let symbol = symbol.as_ref();
-        let Some(due) = self.gate(symbol, now) else { return };
+        let Some(due) = self.gate(symbol, now) else {
+            // Unanswered, and known all the same: what is asked of it later stays unanswered too.
+            if let Some(chart) = self.charts.get_mut(session) {
+                let resolved = Resolved { instrument, ready_at: now };
+                chart.resolved.entry(name.to_owned()).or_insert(resolved);
+            }
+            return;
+        };
         let faults = &self.shared.faults;
         let refuses_name = faults.is_on(FaultKind::DuplicateId, symbol);
         let missing = faults.is_on(FaultKind::InvalidSymbol, symbol);

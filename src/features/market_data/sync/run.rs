@@ -198,7 +198,11 @@ impl Copy<'_> {
         while let Some(page) =
             run.stopping.run_until_cancelled(pages.next()).await.ok_or(SyncError::Interrupted)?
         {
-            let mut page = page?;
+            // While the service stops, its connections end too: that is no fault of the provider.
+            let mut page = page.map_err(|error| match run.stopping.is_cancelled() {
+                true => SyncError::Interrupted,
+                false => error.into(),
+            })?;
             if let Some(said) = page.symbol.take() {
                 self.observe(&said).await?;
             }

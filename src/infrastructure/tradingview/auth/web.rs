@@ -126,8 +126,9 @@ fn phase(error: &reqwest::Error) -> Phase {
 
 fn is_encryption(cause: &(dyn Error + 'static)) -> bool {
     let io = cause.downcast_ref::<std::io::Error>();
-    let inner =
-        io.and_then(|error| error.get_ref()).is_some_and(|inner| inner.is::<rustls::Error>());
+    let inner = io
+        .and_then(|error| error.get_ref())
+        .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
     inner || cause.is::<rustls::Error>()
 }
 

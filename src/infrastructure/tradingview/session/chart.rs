@@ -132,7 +132,10 @@ impl Drop for Chart {
 
 impl fmt::Debug for Chart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chart").field("id", &self.id).field("symbol", &self.symbol).finish()
+        f.debug_struct("Chart")
+            .field("id", &self.id)
+            .field("symbol", &self.symbol)
+            .finish_non_exhaustive()
     }
 }
 

@@ -195,7 +195,9 @@ impl Link {
             state.outbox.clear();
             std::mem::take(&mut state.charts)
         };
-        charts.values().for_each(|slot| slot.fail(error));
+        for slot in charts.values() {
+            slot.fail(error);
+        }
         charts.len()
     }
 

@@ -1,0 +1,2 @@
+pub async fn mongodb_url()->String{todo!()}
+pub async fn redis_url()->String{todo!()}
