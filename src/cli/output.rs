@@ -67,11 +67,9 @@ pub(super) fn broken(error: io::Error) -> anyhow::Error {
 
 /// The failure to write that a failure to write CSV is.
 pub(super) fn csv_error(error: csv::Error) -> io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        // Rows of unequal length, which ours are not.
-        other => io::Error::other(format!("{other:?}")),
-    }
+    let text = error.to_string();
+    // Anything else would be rows of unequal length, which ours are not.
+    if let csv::ErrorKind::Io(error) = error.into_kind() { error } else { io::Error::other(text) }
 }
 
 /// Whether `stream` shows colours: a terminal, unless `NO_COLOR` is set.
