@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::client::{Client, ClientOptions};
 use super::names::{bar_source_text, bar_state_text, interval};
-use super::output::{Align, Output, Rows, broken};
+use super::output::{Align, Output, Rows, broken, csv_error};
 use super::pages::Pages;
 use super::series::{RangeArgs, SeriesArgs};
 use super::times::{show_time, to_pb};
@@ -132,7 +132,7 @@ async fn print_csv(mut pages: Pages<'_>) -> anyhow::Result<()> {
         }
         let mut csv = csv::Writer::from_writer(output.writer());
         for bar in &bars {
-            csv.write_record(bar_row(bar)).map_err(|error| broken(error.into()))?;
+            csv.write_record(bar_row(bar)).map_err(|error| broken(csv_error(error)))?;
         }
         csv.flush().map_err(broken)?;
     }

@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::client::{Client, ClientOptions};
 use super::names::{bar_state_text, interval};
-use super::output::{Output, broken};
+use super::output::{Output, broken, csv_error};
 use super::progress;
 use super::series::{RangeArgs, SeriesArgs};
 use super::times::to_pb;
@@ -78,10 +78,10 @@ impl Export {
         let mut chunks = client.answer(client.market_data().export_bars(request)).await?;
         let progress = self.progress(client, show_progress).await;
         let mut csv = csv::Writer::from_writer(to);
-        csv.write_record(HEADER).map_err(|error| failed(error.into()))?;
+        csv.write_record(HEADER).map_err(|error| failed(csv_error(error)))?;
         while let Some(chunk) = client.next(&mut chunks).await? {
             for row in Columns::of(&chunk)?.rows() {
-                csv.write_record(row?).map_err(|error| failed(error.into()))?;
+                csv.write_record(row?).map_err(|error| failed(csv_error(error)))?;
             }
             progress.inc(u64::try_from(chunk.open_time_ms.len()).unwrap_or_default());
         }

@@ -17,6 +17,9 @@ use super::output::colours;
 use crate::common::constants::HEADER_CORRELATION_ID;
 use crate::common::error::with_causes;
 
+/// What to think of when a connection breaks.
+const BROKEN: &str = "the connection broke: did the server stop, and is it PocketQuant's? `https://` where it is encrypted, else `http://`";
+
 /// The reader of our output went away, as `head` does: nothing to complain about.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("nobody reads the output")]
@@ -79,6 +82,9 @@ impl CallError {
         let header = status.metadata().get(HEADER_CORRELATION_ID);
         error.correlation_id = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
         error.read_details(&details);
+        if status.source().is_some() {
+            error.metadata.insert("hint".to_owned(), BROKEN.to_owned());
+        }
         error
     }
 

@@ -16,7 +16,6 @@ use crate::features::market_data::takeover::{DoubleBar, TakeoverReport};
 /// has a session; the right bar opens with the session. Without --apply nothing is changed: what
 /// would be removed is printed. Settings are those of `pocketquant serve`.
 #[derive(Debug, Args)]
-#[expect(clippy::doc_markdown, reason = "clap shows it as it is")]
 pub(super) struct Migrate {
     /// Remove them
     #[arg(long)]

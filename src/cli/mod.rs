@@ -68,7 +68,7 @@ impl Cli {
     /// Runs the command to its end. What goes wrong is printed to stderr and told by the exit
     /// code: 1 for a failure, 2 for a mistake on the command line, 130 when interrupted.
     pub async fn run(self) -> ExitCode {
-        match self.dispatch().await {
+        match Box::pin(self.dispatch()).await {
             Ok(code) => code,
             Err(error) => match error.downcast::<UsageMistake>() {
                 Ok(UsageMistake(mistake)) => usage(&mistake),
@@ -94,7 +94,7 @@ impl Cli {
             }
             Command::Migrate(command) => {
                 outer.refuse_given()?;
-                until_stopped(command.run()).await
+                Box::pin(until_stopped(command.run())).await
             }
             Command::Sync(command) => until_stopped(command.run(outer)).await,
             Command::Bars(command) => until_stopped(command.run(outer)).await,

@@ -65,6 +65,13 @@ pub(super) fn broken(error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context("cannot write to stdout")
 }
 
+/// The failure to write that a failure to write CSV is.
+pub(super) fn csv_error(error: csv::Error) -> io::Error {
+    let text = error.to_string();
+    // Anything else would be rows of unequal length, which ours are not.
+    if let csv::ErrorKind::Io(error) = error.into_kind() { error } else { io::Error::other(text) }
+}
+
 /// Whether `stream` shows colours: a terminal, unless `NO_COLOR` is set.
 pub(super) fn colours(stream: &impl IsTerminal) -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -115,6 +122,9 @@ impl Rows {
         for row in &self.rows {
             let cells = row.iter().zip(self.columns).map(|(text, (_, align))| cell(text, *align));
             table.add_row(cells.collect::<Vec<_>>());
+        }
+        if !terminal && let Some(first) = table.column_mut(0) {
+            first.set_padding((0, 1));
         }
         table
     }

@@ -17,6 +17,7 @@ use crate::common::shutdown::stop_signal;
 /// set, and serves gRPC on GRPC_ADDR. Logs go to stderr.
 #[derive(Debug, Args)]
 #[command(after_help = help_text())]
+#[expect(clippy::doc_markdown, reason = "clap shows it as it is")]
 pub(super) struct Serve {
     #[command(flatten)]
     settings: SettingsArgs,

@@ -9,11 +9,12 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info};
 
+use super::failure::UsageMistake;
 use super::output::Output;
 use super::settings::{isolated, start_logging};
 use super::times::{parse_offset, parse_time};
 use crate::common::shutdown::stop_signal;
-use crate::simulator::{FaultKind, FaultSpec, Simulator, SimulatorConfig};
+use crate::simulator::{FaultKind, FaultSpec, Simulator, SimulatorConfig, SimulatorError};
 
 /// Run a local server that speaks TradingView's protocol from a folder of files
 ///
@@ -56,7 +57,7 @@ pub(super) struct Simulate {
 impl Simulate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         start_logging(&isolated(&[])?.log)?;
-        let simulator = Simulator::bind(self.config()).await?;
+        let simulator = Simulator::bind(self.config()).await.map_err(explain)?;
         let mut output = Output::stdout();
         output.line(simulator.ready_line())?;
         output.finish()?;
@@ -85,6 +86,13 @@ impl Simulate {
             ..SimulatorConfig::new(data)
         }
     }
+}
+
+fn explain(error: SimulatorError) -> anyhow::Error {
+    if let SimulatorError::NotLoopback(_) = error {
+        return UsageMistake(format!("{error}, with --allow-remote")).into();
+    }
+    error.into()
 }
 
 fn faults_help() -> String {

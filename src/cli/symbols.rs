@@ -85,12 +85,10 @@ fn table(symbols: &[SymbolInfo]) -> Rows {
         ("updated", Left),
     ]);
     for symbol in symbols {
-        let session = match symbol.session_known {
-            true => symbol.session.clone(),
-            false => {
-                format!("{} (not known: bars are cut around the clock in UTC)", symbol.session)
-            }
-        };
+        let mut session = symbol.session.clone();
+        if !symbol.session_known {
+            session += " (not known: bars are cut around the clock in UTC)";
+        }
         rows.push(vec![
             symbol.symbol.clone(),
             symbol.description.clone(),

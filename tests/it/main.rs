@@ -13,6 +13,7 @@
 mod architecture;
 mod binary;
 mod calls;
+mod cli;
 mod crash;
 mod docs;
 mod engines;

@@ -7,6 +7,7 @@ mod series;
 mod tour;
 mod world;
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -26,7 +27,7 @@ pub(super) struct Demo {
     /// End when all is shown; the exit code says whether every count is right
     #[arg(long)]
     once: bool,
-    /// Log what the service does (level info; LOG_LEVEL says otherwise)
+    /// Log what the service does (level info; `LOG_LEVEL` says otherwise)
     #[arg(short, long)]
     verbose: bool,
 }
@@ -40,10 +41,15 @@ impl Demo {
         let (data, database) = (folder.path().join("data"), folder.path().join("database"));
         let times = data::unpack(&data)?;
         let log_level = if self.verbose { "info" } else { "warn" };
-        let world = World::start(&data, &database, !self.once, log_level).await?;
+        // Heard from the start: the folder is removed in any case.
+        let mut stop = pin!(stop_signal());
+        let world = tokio::select! {
+            world = World::start(&data, &database, !self.once, log_level) => world?,
+            stopped = &mut stop => return stopped.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        };
         let shown = tokio::select! {
             shown = self.show(Tour { address: world.address, times }) => shown,
-            stopped = stop_signal() => stopped.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            stopped = stop => stopped.map(|()| ExitCode::SUCCESS).map_err(Into::into),
         };
         world.stop().await;
         folder.close().context("cannot remove the temporary folder")?;

@@ -123,8 +123,9 @@ impl Tour {
             };
             let verdict = if equal { "equal" } else { "DIFFERENT" };
             let (name, count) = (series.name(), bars.len());
+            let unit = if pages == 1 { "page" } else { "pages" };
             output.line(format!(
-                "  {name:<22} {count:>6} bars, {from}: {verdict} (pages: {pages})"
+                "  {name:<22} {count:>6} bars, {from}: {verdict} ({pages} {unit})"
             ))?;
             output.flush()?;
             if !equal {
@@ -150,8 +151,7 @@ impl Tour {
         text += &call(sync, "pocketquant.v1.MarketData/SyncSymbol");
         text += &call(r#"{"service":"readiness"}"#, "grpc.health.v1.Health/Check");
         text += &call(wrong, "pocketquant.v1.MarketData/GetBars");
-        text += &format!("  pocketquant bars CME:ES -i 1h -n 10 --server http://{address}\n");
-        text
+        text + &format!("  pocketquant bars CME:ES -i 1h -n 10 --server http://{address}\n")
     }
 }
 
