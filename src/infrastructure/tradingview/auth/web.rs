@@ -124,12 +124,13 @@ fn phase(error: &reqwest::Error) -> Phase {
     if encryption { Phase::Tls } else { Phase::Connect }
 }
 
+/// An I/O error hides what it wraps from `source`, and may wrap another one.
 fn is_encryption(cause: &(dyn Error + 'static)) -> bool {
-    let io = cause.downcast_ref::<std::io::Error>();
-    let inner = io
-        .and_then(|error| error.get_ref())
-        .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
-    inner || cause.is::<rustls::Error>()
+    let wrapped = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+    match wrapped {
+        Some(wrapped) => is_encryption(wrapped),
+        None => cause.is::<rustls::Error>(),
+    }
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
