@@ -81,16 +81,16 @@ impl Client {
         let units: Vec<u16> = text.encode_utf16().collect();
         let mut at = 0;
         while at < units.len() {
-            let rest = String::from_utf16_lossy(&units[at..]);
-            let header = rest.strip_prefix("~m~").and_then(|rest| rest.split_once("~m~"));
+            let start_of_it = String::from_utf16_lossy(&units[at..units.len().min(at + 16)]);
+            let header = start_of_it.strip_prefix("~m~").and_then(|rest| rest.split_once("~m~"));
             let length = header.and_then(|(length, _)| length.parse::<usize>().ok());
             let Some(length) = length else {
-                self.waiting.push_back(Heard::Rubbish(rest));
+                self.waiting.push_back(Heard::Rubbish(String::from_utf16_lossy(&units[at..])));
                 return;
             };
             let start = at + 6 + length.to_string().len();
             if start + length > units.len() {
-                self.waiting.push_back(Heard::Rubbish(rest));
+                self.waiting.push_back(Heard::Rubbish(String::from_utf16_lossy(&units[at..])));
                 return;
             }
             let payload = String::from_utf16(&units[start..start + length]).unwrap();
@@ -113,7 +113,9 @@ impl Client {
             match self.hear().await {
                 Heard::Json(json, _) => return json,
                 Heard::Heartbeat(_) => {}
-                other => panic!("expected JSON, heard {other:?}"),
+                other @ (Heard::Rubbish(_) | Heard::End) => {
+                    panic!("expected JSON, heard {other:?}")
+                }
             }
         }
     }

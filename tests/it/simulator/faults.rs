@@ -69,8 +69,6 @@ async fn silence_has_heartbeats_and_nothing_else() {
     config.faults = vec!["silence@NYSE:IBM".parse().unwrap()];
     let simulator = Running::start(config).await;
     let mut client = asking(&simulator).await;
-    // A series of a name that was never resolved.
-    assert_eq!(first(&mut client, "critical_error").await[1], "invalid parameters");
     for number in 1..=3 {
         assert_eq!(client.hear().await, Heard::Heartbeat(number));
     }
@@ -145,7 +143,8 @@ async fn garbage_and_half_frames_are_no_frames() {
 
 #[tokio::test]
 async fn bars_are_spoilt_as_asked() {
-    let expected: [(&str, fn(&[Value]) -> bool); 6] = [
+    type Check = fn(&[Value]) -> bool;
+    let expected: [(&str, Check); 6] = [
         ("duplicates", |bars| bars.len() == 10 && bars[0] == bars[1]),
         ("reorder", |bars| bars[0][0].as_f64() > bars[1][0].as_f64()),
         ("no-volume", |bars| bars.iter().all(|bar| bar.as_array().unwrap().len() == 5)),
@@ -184,6 +183,43 @@ async fn requests_are_refused_with_the_providers_words() {
         let mut client = asking(&simulator).await;
         assert_eq!(first(&mut client, method).await[at], word, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_can_stay_without_greeting_or_be_banned() {
+    let simulator = faulty("no-hello").await;
+    let mut client = Client::connect(&simulator.ws_url).await;
+    client.open_chart("NYSE:IBM").await;
+    client.expect("symbol_resolved").await;
+    let simulator = faulty("protocol-error=you are banned").await;
+    let mut client = Client::greeted(&simulator.ws_url).await;
+    client.say("set_auth_token", json!(["unauthorized_user_token"])).await;
+    assert_eq!(client.expect("protocol_error").await, json!(["you are banned"]));
+    assert_eq!(client.hear().await, Heard::End);
+}
+
+#[tokio::test]
+async fn quotes_are_spoilt_too() {
+    for (fault, state) in
+        [("permission-denied=nse", "permission_denied"), ("invalid-symbol", "error")]
+    {
+        let simulator = faulty(fault).await;
+        let mut client = Client::greeted(&simulator.ws_url).await;
+        client.say("quote_create_session", json!(["qs_1"])).await;
+        client.say("quote_add_symbols", json!(["qs_1", "NYSE:IBM"])).await;
+        assert_eq!(client.expect("qsd").await[1]["s"], state);
+        client.expect("quote_completed").await;
+    }
+}
+
+#[tokio::test]
+async fn pages_answer_any_status_but_the_switch_still_works() {
+    let simulator = faulty("http-status=503").await;
+    let http = reqwest_client();
+    let status = async |path: &str| {
+        http.get(format!("{}{path}", simulator.http_url)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((status("/quote_token/").await, status("/_sim/stats").await), (503, 200));
 }
 
 #[tokio::test]
@@ -236,6 +272,6 @@ async fn faults_are_switched_while_it_runs() {
 }
 
 pub fn reqwest_client() -> reqwest::Client {
-    rustls::crypto::ring::default_provider().install_default().ok();
+    drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Client, Heard};
+use super::client::Client;
 use super::{Folder, Running};
 
 #[tokio::test]
@@ -244,63 +244,6 @@ async fn sessions_of_a_connection_are_counted_over_its_life() {
     let error = client.expect("critical_error").await;
     assert_eq!((&error[0], &error[1]), (&json!("cs_1"), &json!("max sessions rate reached")));
     assert_eq!(simulator.control.stats().chart_sessions, 3);
-}
-
-#[tokio::test]
-async fn several_frames_and_a_heartbeat_share_a_message() {
-    let simulator = Running::start(Folder::small().config()).await;
-    let mut client = Client::greeted(&simulator.ws_url).await;
-    client.open_chart("NYSE:IBM").await;
-    client.expect("symbol_resolved").await;
-    client.say("create_series", json!(["cs_1", "s1", "t1", "sym_1", "1D", 1, ""])).await;
-    client.page().await;
-    let mut beats = Vec::new();
-    let mut shared = 0;
-    for _ in 0..4 {
-        client.say("request_more_data", json!(["cs_1", "s1", 1])).await;
-        let mut update = None;
-        loop {
-            match client.hear().await {
-                Heard::Heartbeat(number) => beats.push(number),
-                Heard::Json(json, message) if json["m"] == "timescale_update" => {
-                    update = Some(message)
-                }
-                Heard::Json(json, message) if json["m"] == "series_completed" => {
-                    shared += usize::from(update == Some(message));
-                    break;
-                }
-                Heard::Json(..) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-    assert_eq!(shared, 4);
-    assert_eq!(beats, [1]);
-}
-
-#[tokio::test]
-async fn a_heartbeat_without_its_echo_ends_the_connection() {
-    let folder = Folder::small();
-    let mut config = folder.config();
-    config.heartbeat = std::time::Duration::from_millis(100);
-    let simulator = Running::start(config).await;
-    let mut client = Client::greeted(&simulator.ws_url).await;
-    for number in 1..=5 {
-        assert_eq!(client.hear().await, Heard::Heartbeat(number));
-    }
-    client.echoes = false;
-    client.expect_end().await;
-}
-
-#[tokio::test]
-async fn what_is_no_frame_ends_the_connection_with_a_word() {
-    let simulator = Running::start(Folder::small().config()).await;
-    for wrong in ["hello", "~m~99~m~{}", "~m~2~m~[]", "~m~3~m~{\"}"] {
-        let mut client = Client::greeted(&simulator.ws_url).await;
-        client.raw(wrong).await;
-        client.expect("protocol_error").await;
-        assert_eq!(client.hear().await, Heard::End);
-    }
 }
 
 fn closes(bars: &[Value]) -> Vec<f64> {

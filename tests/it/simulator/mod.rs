@@ -1,6 +1,7 @@
 //! The simulator, heard by a client that shares none of its code.
 
 mod client;
+mod connections;
 mod faults;
 mod history;
 mod pages;
@@ -30,7 +31,7 @@ impl Running {
         let control = simulator.control();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(simulator.run(async {
-            stopped.await.ok();
+            drop(stopped.await);
         }));
         Self {
             ws_url: endpoints.ws_url,

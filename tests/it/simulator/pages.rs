@@ -37,6 +37,28 @@ async fn good_cookies_give_a_token_that_the_socket_takes() {
 }
 
 #[tokio::test]
+async fn an_expired_token_is_bad() {
+    let simulator = Running::start(Folder::small().config()).await;
+    let mut client = Client::greeted(&simulator.ws_url).await;
+    // {"exp":1000000000}: September 2001.
+    client.say("set_auth_token", json!(["e30.eyJleHAiOjEwMDAwMDAwMDB9.c2ln"])).await;
+    assert_eq!(client.expect("protocol_error").await, json!(["bad auth token"]));
+}
+
+#[tokio::test]
+async fn a_handshake_may_need_an_origin() {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let folder = Folder::small();
+    let mut config = folder.config();
+    config.require_origin = true;
+    let simulator = Running::start(config).await;
+    assert!(tokio_tungstenite::connect_async(&simulator.ws_url).await.is_err());
+    let mut request = (&simulator.ws_url).into_client_request().unwrap();
+    request.headers_mut().insert("Origin", "https://www.tradingview.com".parse().unwrap());
+    assert!(tokio_tungstenite::connect_async(request).await.is_ok());
+}
+
+#[tokio::test]
 async fn who_is_logged_out_gets_no_token() {
     let simulator = Running::start(Folder::small().config()).await;
     for headers in [
@@ -148,7 +170,7 @@ async fn the_same_port_speaks_tls_to_who_trusts_its_file() {
     assert!(simulator.ws_url.starts_with("wss://127.0.0.1:"));
     let pem = std::fs::read_to_string(simulator.ca_file.as_ref().unwrap()).unwrap();
     let certificate = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
-    rustls::crypto::ring::default_provider().install_default().ok();
+    drop(rustls::crypto::ring::default_provider().install_default());
     let trusting = reqwest::Client::builder().tls_certs_only([certificate]).build().unwrap();
     for host in ["127.0.0.1", "localhost"] {
         let url = simulator.http_url.replace("127.0.0.1", host) + "/_sim/stats";

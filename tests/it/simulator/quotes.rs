@@ -14,7 +14,7 @@ async fn quote(client: &mut Client, name: &str) -> (Map<String, Value>, usize, S
         match message["m"].as_str().unwrap() {
             "qsd" => {
                 assert_eq!(message["p"][1]["n"], name);
-                state = message["p"][1]["s"].as_str().unwrap().to_owned();
+                message["p"][1]["s"].as_str().unwrap().clone_into(&mut state);
                 fields.extend(message["p"][1]["v"].as_object().unwrap().clone());
                 parts += 1;
             }

@@ -72,7 +72,7 @@ async fn at_a_given_time_later_bars_do_not_exist_and_the_last_is_unfinished() {
     assert_eq!(bars(&simulator, "CME:ES", "1").await.len(), 2);
     // Of the hour only its first two minutes have happened, whatever its own file says.
     let so_far = json!([1_378_072_800.0, 10.0, 13.0, 9.0, 12.0, 11.0]);
-    assert_eq!(bars(&simulator, "CME:ES", "60").await, [so_far.clone()]);
+    assert_eq!(bars(&simulator, "CME:ES", "60").await, std::slice::from_ref(&so_far));
     assert_eq!(bars(&simulator, "CME:ES", "1D").await, [so_far]);
     let mut client = Client::greeted(&simulator.ws_url).await;
     client.open_chart("CME:ES").await;
