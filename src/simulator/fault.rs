@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::fault_kind::Arg;
-use super::fault_kind::FaultKind;
+use super::fault_kind::{Arg, FaultKind};
 use crate::domain::shared::{Symbol, SymbolError};
 
 /// One fault that is switched on: `KIND[=ARG][@SYMBOL]`. Without a symbol it concerns everybody.

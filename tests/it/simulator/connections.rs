@@ -41,10 +41,10 @@ async fn several_frames_and_a_heartbeat_share_a_message() {
 async fn a_heartbeat_without_its_echo_ends_the_connection() {
     let folder = Folder::small();
     let mut config = folder.config();
-    config.heartbeat = std::time::Duration::from_millis(100);
+    config.heartbeat = std::time::Duration::from_millis(250);
     let simulator = Running::start(config).await;
     let mut client = Client::greeted(&simulator.ws_url).await;
-    for number in 1..=5 {
+    for number in 1..=3 {
         assert_eq!(client.hear().await, Heard::Heartbeat(number));
     }
     client.echoes = false;

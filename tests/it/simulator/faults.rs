@@ -65,7 +65,7 @@ async fn a_bad_token_ends_the_connection() {
 async fn silence_has_heartbeats_and_nothing_else() {
     let folder = Folder::small();
     let mut config = folder.config();
-    config.heartbeat = Duration::from_millis(100);
+    config.heartbeat = Duration::from_millis(250);
     config.faults = vec!["silence@NYSE:IBM".parse().unwrap()];
     let simulator = Running::start(config).await;
     let mut client = asking(&simulator).await;

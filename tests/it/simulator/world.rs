@@ -82,6 +82,42 @@ async fn at_a_given_time_later_bars_do_not_exist_and_the_last_is_unfinished() {
 }
 
 #[tokio::test]
+async fn a_minute_that_is_not_over_is_made_of_its_trades() {
+    let folder = Folder::small();
+    folder.put("CME_ES_1m.csv", MINUTES);
+    folder.put_trades(
+        "CME_ES_trades.csv.gz",
+        "time,price,size\n\
+         2013-09-01T22:00:30Z,10,5\n\
+         2013-09-01T22:01:10Z,11,2\n\
+         2013-09-01T22:01:20Z,13,1\n\
+         2013-09-01T22:01:40Z,11,3\n",
+    );
+    let mut config = folder.config();
+    config.now = Some("2013-09-01T22:01:30Z".parse().unwrap());
+    let simulator = Running::start(config).await;
+    let minutes = bars(&simulator, "CME:ES", "1").await;
+    assert_eq!(minutes[0], json!([1_378_072_800.0, 10.0, 12.0, 9.0, 11.0, 5.0]));
+    assert_eq!(minutes[1], json!([1_378_072_860.0, 11.0, 13.0, 11.0, 13.0, 3.0]));
+    assert_eq!(minutes.len(), 2);
+    let hours = bars(&simulator, "CME:ES", "60").await;
+    assert_eq!(hours, [json!([1_378_072_800.0, 10.0, 13.0, 9.0, 13.0, 8.0])]);
+}
+
+#[tokio::test]
+async fn a_bar_on_a_holiday_is_stamped_where_its_session_would_have_opened() {
+    let folder = Folder::small();
+    folder.put(
+        "NYSE_IBM_1d.csv",
+        "time,open,high,low,close\n2012-11-22,1,1,1,1\n2012-11-24,1,1,1,1\n",
+    );
+    let simulator = Running::start(folder.config()).await;
+    let days = bars(&simulator, "NYSE:IBM", "1D").await;
+    // Thanksgiving at 09:30 in New York; on a Saturday there is no session to go by.
+    assert_eq!((&days[0][0], &days[1][0]), (&json!(1_353_594_600.0), &json!(1_353_715_200.0)));
+}
+
+#[tokio::test]
 async fn what_is_wrong_in_the_folder_is_said() {
     let header = "time,open,high,low,close,volume\n";
     let cases: [(&str, String, &str); 8] = [
