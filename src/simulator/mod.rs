@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod fault;
 mod fault_board;
+mod fault_kind;
 mod http;
 mod server;
 mod stats;
@@ -18,7 +19,8 @@ mod world;
 
 pub use config::{Endpoints, SimulatorConfig};
 pub use error::SimulatorError;
-pub use fault::{FaultKind, FaultSpec, FaultSpecError};
+pub use fault::{FaultSpec, FaultSpecError};
+pub use fault_kind::FaultKind;
 pub use server::{Simulator, SimulatorControl};
 pub use stats::SimulatorStats;
 

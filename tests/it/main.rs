@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::disallowed_methods,
     unreachable_pub,
     missing_debug_implementations,
@@ -23,6 +24,7 @@ mod history;
 mod processes;
 mod requests;
 mod servers;
+mod simulator;
 mod support;
 mod takeover;
 mod tradingview;

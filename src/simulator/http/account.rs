@@ -38,7 +38,8 @@ pub(super) fn home(request: &Page) -> Response<String> {
         response.headers_mut().insert(LOCATION, HeaderValue::from_static("/regional/"));
         return response;
     }
-    let user = session.map_or_else(|| json!({"username": "Guest", "is_pro": false}), user);
+    let user =
+        session.as_deref().map_or_else(|| json!({"username": "Guest", "is_pro": false}), user);
     html(format!(
         "<!DOCTYPE html><html><head><title>TradingView</title></head><body><script>var is_authenticated = {}; var user = {user};</script></body></html>",
         user.get("auth_token").is_some(),
@@ -86,7 +87,7 @@ pub(super) fn second_factor(request: &Page) -> Response<String> {
 fn signed_in(username: &str) -> Response<String> {
     let session: String = username.chars().filter(char::is_ascii_alphanumeric).collect();
     let session = format!("sim{session}");
-    let user = user(session.clone());
+    let user = user(&session);
     let mut response = json_page(StatusCode::OK, &json!({"error": "", "user": user}));
     for (name, value) in
         [("sessionid", session.as_str()), ("sessionid_sign", "v3:sim"), ("device_t", "sim")]
@@ -102,10 +103,10 @@ fn set_cookie(response: &mut Response<String>, cookie: &str) {
     }
 }
 
-fn user(session: String) -> Value {
+fn user(session: &str) -> Value {
     json!({
         "id": 1_000_001, "username": session, "session_hash": "0123456789abcdef",
-        "private_channel": "private_sim", "auth_token": token(&session), "is_pro": false,
+        "private_channel": "private_sim", "auth_token": token(session), "is_pro": false,
         "pro_plan": "", "badges": [], "date_joined": "2020-01-01T00:00:00.000000+00:00",
     })
 }

@@ -17,10 +17,13 @@ use crate::simulator::talk::{Dialogue, Due};
 const MAX_INBOUND: usize = 1024 * 1024;
 
 /// How long a client may take to read one message.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a client may take to hear that the server stops.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait where nothing is due: a dead conversation has no next time.
-const IDLE: Duration = Duration::from_secs(3_600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Why a conversation goes on or ends.
 enum Step {
@@ -33,21 +36,24 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, host:
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MAX_INBOUND);
     config.max_frame_size = Some(MAX_INBOUND);
-    let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     host.shared.stats.connections.add(1);
-    let shared = Arc::clone(&host.shared);
-    // A conversation holds its own state and a large future: it lives on the heap.
-    Box::pin(host.stop.clone().run_until_cancelled_owned(exchange(socket, host))).await;
-    shared.stats.closed_connections.add(1);
+    // A conversation is a large future: it lives on the heap.
+    let conversation = Box::pin(exchange(&mut socket, &host));
+    if host.stop.run_until_cancelled(conversation).await.is_none() {
+        let goodbye = tokio::time::timeout(GOODBYE_TIMEOUT, socket.close(None)).await;
+        tracing::trace!(said = goodbye.is_ok(), "the server stops");
+    }
+    host.shared.stats.closed_connections.add(1);
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>, host: Host) {
-    let mut changes = host.shared.faults.changes();
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, host: &Host) {
+    let mut switches = host.shared.faults.changes();
     let number = host.next_number();
     let mut dialogue = Dialogue::new(Arc::clone(&host.shared), number, Instant::now());
     loop {
         while let Some(due) = dialogue.take(Instant::now()) {
-            match send(&mut socket, due).await {
+            match send(socket, due).await {
                 Step::On => {}
                 Step::End => return,
             }
@@ -56,11 +62,11 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream
         tokio::select! {
             message = socket.next(), if dialogue.listens() => match message {
                 Some(Ok(Message::Text(text))) => dialogue.hear(&text, Instant::now()),
-                Some(Ok(Message::Close(_))) | Some(Err(_)) | None => return,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 // Pings are answered by the library; binary messages are no part of the protocol.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
             },
-            changed = changes.changed() => {
+            changed = switches.changed() => {
                 if changed.is_err() {
                     return;
                 }

@@ -70,7 +70,8 @@ pub(super) fn seconds(time: Timestamp) -> f64 {
 
 #[derive(Serialize)]
 struct Node<'a> {
-    node: &'static str,
+    #[serde(rename = "node")]
+    machine: &'static str,
     s: &'a [Row],
     ns: Notes,
     t: &'a str,
@@ -99,7 +100,7 @@ pub(super) fn timescale_update(
 ) -> String {
     let lbs = closes.map(|closes| LastBar { bar_close_time: closes.as_second() });
     let notes = Notes { d: "", indexes: [] };
-    let body = Node { node: node(), s: rows, ns: notes, t: turnaround, lbs };
+    let body = Node { machine: node(), s: rows, ns: notes, t: turnaround, lbs };
     let by_series = BTreeMap::from([(series, body)]);
     Answer::at("timescale_update", (session, by_series, timescale), now).text()
 }

@@ -17,6 +17,20 @@ pub(super) struct ChartSession {
     pub(super) series: Option<SeriesState>,
 }
 
+/// Symbols that one chart session may resolve.
+const MAX_RESOLVED: usize = 1_000;
+
+impl ChartSession {
+    /// Lets `name` stand for `resolved`; false where there are too many names.
+    pub(super) fn remember(&mut self, name: &str, resolved: Resolved) -> bool {
+        let fits = self.resolved.len() < MAX_RESOLVED;
+        if fits {
+            self.resolved.insert(name.to_owned(), resolved);
+        }
+        fits
+    }
+}
+
 impl Dialogue {
     pub(super) fn create_chart_session(&mut self, request: &Request, now: Instant) {
         let Some(session) = request.text(0).filter(|session| !session.is_empty()) else {

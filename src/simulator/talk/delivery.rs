@@ -95,7 +95,9 @@ impl Dialogue {
             let size = huge.number().unwrap_or(HUGE).min(MOST_HUGE);
             let missing = usize::try_from(size).unwrap_or_default().saturating_sub(text.len());
             text.pop();
-            text.push_str(&format!(",\"padding\":\"{}\"}}", "x".repeat(missing)));
+            text.push_str(",\"padding\":\"");
+            text.extend(std::iter::repeat_n('x', missing));
+            text.push_str("\"}");
         }
         if faults.is_on(FaultKind::TruncatedFrame, Some(symbol)) {
             let mut message = String::new();

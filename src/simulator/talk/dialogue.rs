@@ -25,6 +25,8 @@ const ANSWERS_PER_HEARTBEAT: u32 = 4;
 pub(in crate::simulator) struct Dialogue {
     pub(super) shared: Arc<Shared>,
     pub(super) outbox: Outbox,
+    /// Heard, and not answered yet: there was no room for more answers.
+    unanswered_requests: VecDeque<Request>,
     pub(super) charts: HashMap<String, ChartSession>,
     pub(super) quotes: HashMap<String, QuoteSession>,
     sessions_opened: u32,
@@ -47,6 +49,7 @@ impl Dialogue {
             next_beat: now + shared.settings.heartbeat,
             shared,
             outbox,
+            unanswered_requests: VecDeque::new(),
             charts: HashMap::new(),
             quotes: HashMap::new(),
             sessions_opened: 0,
@@ -59,7 +62,7 @@ impl Dialogue {
 
     /// Whether the client may say more: not while too much waits to be sent.
     pub(in crate::simulator) fn listens(&self) -> bool {
-        self.outbox.has_room()
+        self.unanswered_requests.is_empty() && self.outbox.has_room()
     }
 
     /// When [`take`](Self::take) has something next.
@@ -84,6 +87,7 @@ impl Dialogue {
         if self.next_beat <= now {
             self.send_heartbeat(now);
         }
+        self.answer_more(now);
         let due = self.outbox.take(now)?;
         if due == Due::Death {
             self.dead = true;
@@ -105,11 +109,22 @@ impl Dialogue {
         for payload in payloads {
             match payload {
                 Payload::Heartbeat(number) => self.heard_heartbeat(number),
-                Payload::Text(text) => match serde_json::from_str::<Request>(text) {
-                    Ok(request) => self.answer(&request, now),
-                    Err(_) => return self.end(now, "wrong data"),
-                },
+                Payload::Text(text) => {
+                    let Ok(request) = serde_json::from_str::<Request>(text) else {
+                        self.answer_more(now);
+                        return self.end(now, "wrong data");
+                    };
+                    self.unanswered_requests.push_back(request);
+                }
             }
+        }
+    }
+
+    /// Answers what was heard, for as long as there is room.
+    fn answer_more(&mut self, now: Instant) {
+        while self.outbox.has_room() {
+            let Some(request) = self.unanswered_requests.pop_front() else { return };
+            self.answer(&request, now);
         }
     }
 
@@ -163,6 +178,7 @@ impl Dialogue {
 
     /// The end of the connection, with a word about it.
     fn end(&mut self, now: Instant, reason: &str) {
+        self.unanswered_requests.clear();
         self.outbox.send(now, Answer::new("protocol_error", [reason]).text());
         self.outbox.cut(now);
     }

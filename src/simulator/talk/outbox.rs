@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::simulator::wire::append_frame;
 
 /// What waits is bounded: above this nothing more is read from the client.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Likewise, in entries.
 const MAX_ENTRIES: usize = 20_000;
 /// Frames are put together up to this size; a larger frame goes alone.

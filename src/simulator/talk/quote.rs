@@ -16,6 +16,9 @@ use crate::simulator::wire::{Answer, Request};
 /// Symbols in one session.
 const MAX_SYMBOLS: usize = 10_000;
 
+/// What changes with every trade; it always comes together.
+const TRADE_FIELDS: [&str; 5] = ["lp", "lp_time", "volume", "ch", "chp"];
+
 /// A quote session: which fields of which symbols.
 #[derive(Debug, Default)]
 pub(super) struct QuoteSession {
@@ -55,7 +58,7 @@ impl Dialogue {
             for name in known {
                 let mut fields = self.fields_of(session, &name);
                 fields.retain(|field, _| !before.contains(field));
-                self.send_quote(now, session, &name, &fields);
+                self.send_quote(now, session, &name, fields);
             }
         }
     }
@@ -112,7 +115,7 @@ impl Dialogue {
             }
             Some(_) | None => {
                 let fields = self.fields_of(session, name);
-                self.send_quote(due, session, name, &fields);
+                self.send_quote(due, session, name, fields);
             }
         }
         if !silent_end {
@@ -141,15 +144,16 @@ impl Dialogue {
         fields
     }
 
-    /// A snapshot comes in two parts, where it has that many fields.
-    fn send_quote(&mut self, due: Instant, session: &str, name: &str, fields: &Map<String, Value>) {
-        let half = fields.len().div_ceil(2).max(1);
-        let fields: Vec<(&String, &Value)> = fields.iter().collect();
-        for part in fields.chunks(half) {
-            let values: Map<String, Value> =
-                part.iter().map(|(key, value)| ((*key).clone(), (*value).clone())).collect();
-            let quote = json!({"n": name, "s": "ok", "v": values});
-            self.outbox.send(due, Answer::new("qsd", (session, quote)).text());
+    /// A snapshot comes in two parts: what the instrument is, and what was traded.
+    fn send_quote(&mut self, due: Instant, session: &str, name: &str, fields: Map<String, Value>) {
+        let of_trade = |(field, _): &(String, Value)| TRADE_FIELDS.contains(&field.as_str());
+        let (traded, naming): (Vec<_>, Vec<_>) = fields.into_iter().partition(of_trade);
+        for part in [naming, traded] {
+            if !part.is_empty() {
+                let values = Map::from_iter(part);
+                let quote = json!({"n": name, "s": "ok", "v": values});
+                self.outbox.send(due, Answer::new("qsd", (session, quote)).text());
+            }
         }
     }
 }

@@ -12,9 +12,6 @@ use crate::simulator::FaultKind;
 use crate::simulator::wire::{Answer, Request};
 use crate::simulator::world::Instrument;
 
-/// Symbols that one chart session may resolve.
-const MAX_RESOLVED: usize = 1_000;
-
 /// How deep a specification of a specification may go.
 const MAX_DEPTH: usize = 4;
 
@@ -40,7 +37,7 @@ pub(super) fn name_in(specification: &str) -> Option<String> {
         while let Some(inner) = value.get_mut("symbol") {
             value = inner.take();
         }
-        text = value.as_str()?.to_owned();
+        value.as_str()?.clone_into(&mut text);
     }
     None
 }
@@ -57,10 +54,9 @@ impl Dialogue {
         let symbol = instrument.as_ref().map(|instrument| instrument.facts().symbol.clone());
         let symbol = symbol.as_ref();
         let Some(due) = self.gate(symbol, now) else {
-            // Unanswered, and known all the same: what is asked of it later stays unanswered too.
+            // What asks for this name is not answered either.
             if let Some(chart) = self.charts.get_mut(session) {
-                let resolved = Resolved { instrument, ready_at: now };
-                chart.resolved.entry(name.to_owned()).or_insert(resolved);
+                chart.remember(name, Resolved { instrument, ready_at: now });
             }
             return;
         };
@@ -73,9 +69,6 @@ impl Dialogue {
         };
         if refuses_name || chart.resolved.contains_key(name) {
             return self.critical(due, request, "duplicate id");
-        }
-        if chart.resolved.len() >= MAX_RESOLVED {
-            return self.critical(due, request, "invalid parameters");
         }
         let ready_at = due + RESOLVE_TIME;
         let now = self.shared.clock.now();
@@ -93,7 +86,9 @@ impl Dialogue {
             }
             (None, _) => Answer::at("symbol_error", (session, name, "invalid symbol"), now).text(),
         };
-        chart.resolved.insert(name.to_owned(), Resolved { instrument: found, ready_at });
+        if !chart.remember(name, Resolved { instrument: found, ready_at }) {
+            return self.critical(due, request, "invalid parameters");
+        }
         self.outbox.send(ready_at, answer);
     }
 }

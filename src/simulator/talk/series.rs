@@ -37,6 +37,9 @@ pub(super) struct SeriesState {
     asked: usize,
 }
 
+/// The bars of an instrument at an interval.
+type Opened = (Interval, Arc<[WorldBar]>, Arc<Instrument>);
+
 /// What `create_series` and `modify_series` have in common.
 struct Ask<'a> {
     session: &'a str,
@@ -216,10 +219,7 @@ impl<'a> Ask<'a> {
         })
     }
 
-    fn open(
-        &self,
-        instrument: &Arc<Instrument>,
-    ) -> Result<(Interval, Arc<[WorldBar]>, Arc<Instrument>), String> {
+    fn open(&self, instrument: &Arc<Instrument>) -> Result<Opened, String> {
         let interval = match self.resolution {
             Resolution::Served(interval) => interval,
             Resolution::Refused(reason) => return Err(reason.to_owned()),

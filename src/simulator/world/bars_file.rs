@@ -7,9 +7,9 @@ use std::path::Path;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::WorldBar;
+use super::{Facts, WorldBar};
 use crate::domain::shared::Interval;
-use crate::domain::symbol::TradingSession;
+use crate::domain::symbol::{SessionSpec, TradingSession};
 use crate::simulator::SimulatorError;
 
 /// Days that are searched for the first session of a dated week or month.
@@ -22,6 +22,12 @@ pub(super) struct BarsFile {
     pub(super) decimals: u32,
 }
 
+/// When days open.
+struct Sessions<'a> {
+    real: &'a TradingSession,
+    without_holidays: Option<TradingSession>,
+}
+
 /// Where each column is.
 struct Columns {
     time: usize,
@@ -29,11 +35,11 @@ struct Columns {
     volume: Option<usize>,
 }
 
-/// Reads the bars of `interval` at `path`. Dates are stamped at the open of `session`.
+/// Reads the bars of `interval` at `path`. Dates are stamped at the open of the session of `facts`.
 pub(super) fn read(
     path: &Path,
     interval: Interval,
-    session: &TradingSession,
+    facts: &Facts,
 ) -> Result<BarsFile, SimulatorError> {
     let unreadable = |source| SimulatorError::Read { path: path.to_owned(), source };
     let input = BufReader::new(File::open(path).map_err(unreadable)?);
@@ -41,6 +47,7 @@ pub(super) fn read(
     let wrong = |line, reason| SimulatorError::Line { path: path.to_owned(), line, reason };
     let header = reader.headers().map_err(|error| wrong(1, error.to_string()))?;
     let columns = columns(header).map_err(|reason| wrong(1, reason))?;
+    let sessions = Sessions { real: &facts.session, without_holidays: without_holidays(facts) };
     let mut file = BarsFile { bars: Vec::new(), decimals: 0 };
     let mut record = csv::StringRecord::new();
     loop {
@@ -52,7 +59,7 @@ pub(super) fn read(
         }
         let line = record.position().map_or(line, csv::Position::line);
         let bar =
-            bar(&record, &columns, interval, session).map_err(|reason| wrong(line, reason))?;
+            bar(&record, &columns, interval, &sessions).map_err(|reason| wrong(line, reason))?;
         if file.bars.last().is_some_and(|last| last.open_time >= bar.open_time) {
             return Err(wrong(line, format!("{} is not after the bar before it", bar.open_time)));
         }
@@ -60,6 +67,11 @@ pub(super) fn read(
         file.decimals = prices.map(decimals).max().unwrap_or_default().max(file.decimals);
         file.bars.push(bar);
     }
+}
+
+fn without_holidays(facts: &Facts) -> Option<TradingSession> {
+    let SessionSpec { timezone, session, .. } = facts.spec.clone();
+    TradingSession::parse(&SessionSpec { timezone, session, ..SessionSpec::default() }).ok()
 }
 
 fn columns(header: &csv::StringRecord) -> Result<Columns, String> {
@@ -77,13 +89,13 @@ fn bar(
     record: &csv::StringRecord,
     columns: &Columns,
     interval: Interval,
-    session: &TradingSession,
+    sessions: &Sessions<'_>,
 ) -> Result<WorldBar, String> {
     let text = |column: usize| record.get(column).unwrap_or_default();
     let [open, high, low, close] = columns.prices.map(|column| number(text(column)));
     let volume = columns.volume.map(text).filter(|text| !text.is_empty());
     Ok(WorldBar {
-        open_time: open_time(text(columns.time), interval, session)?,
+        open_time: open_time(text(columns.time), interval, sessions)?,
         open: open?,
         high: high?,
         low: low?,
@@ -104,11 +116,7 @@ pub(super) fn decimals(text: &str) -> u32 {
     u32::try_from(digits).unwrap_or(u32::MAX)
 }
 
-fn open_time(
-    text: &str,
-    interval: Interval,
-    session: &TradingSession,
-) -> Result<Timestamp, String> {
+fn open_time(text: &str, interval: Interval, sessions: &Sessions<'_>) -> Result<Timestamp, String> {
     let unreadable = || format!("`{}` is no time", text.escape_debug());
     if text.len() > "YYYY-MM-DD".len() {
         return text.parse().map_err(|_| unreadable());
@@ -117,18 +125,18 @@ fn open_time(
     if interval.is_intraday() {
         return Err(format!("`{text}` is a date: a bar of {interval} needs a time"));
     }
-    let opens = |days: i64| {
-        let range = session.day_range(date.checked_add(days.days()).ok()?)?;
-        Some(range.open())
-    };
-    let open = match interval {
-        // A bar of a day that the calendar has no session on: midnight is as good as any time.
-        Interval::D1 => opens(0),
-        _ => {
-            let first = (0..=SEARCH_DAYS).find_map(opens);
-            first.and_then(|open| Some(session.bar_range(interval, open)?.open()))
-        }
+    let session = sessions.real;
+    let open = if interval == Interval::D1 {
+        // A bar on a day that the calendar calls a holiday: its session would have opened then.
+        [Some(session), sessions.without_holidays.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|session| session.day_range(date))
+    } else {
+        let day = |days: i64| session.day_range(date.checked_add(days.days()).ok()?);
+        let first = (0..=SEARCH_DAYS).find_map(day);
+        first.and_then(|first| session.bar_range(interval, first.open()))
     };
     let midnight = || date.to_zoned(jiff::tz::TimeZone::UTC).map(|time| time.timestamp()).ok();
-    open.or_else(midnight).ok_or_else(unreadable)
+    open.map(|range| range.open()).or_else(midnight).ok_or_else(unreadable)
 }

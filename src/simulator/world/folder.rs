@@ -55,7 +55,7 @@ fn assemble(
     let mut sources = Sources::default();
     let mut decimals = 0;
     for (interval, path) in &files.bars {
-        let file = bars_file::read(path, *interval, &facts.session)?;
+        let file = bars_file::read(path, *interval, &facts)?;
         decimals = decimals.max(file.decimals);
         sources.bars.insert(*interval, file.bars);
     }
