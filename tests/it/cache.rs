@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::servers::{self, Server};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 async fn memory() -> Cache {
     Cache::connect(CacheConfig::Memory).await.unwrap()

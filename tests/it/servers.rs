@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a server may take to start.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Starts its arguments, says their process id, and ends them when its input ends.
 const KEEPER: &str = r#"
@@ -27,7 +27,7 @@ shift 2
 echo $!
 read -r _
 kill -9 $! 2>/dev/null
-wait
+wait 2>/dev/null
 if [ -n "$clean" ]; then rm -rf "$clean"; fi
 "#;
 
@@ -48,6 +48,7 @@ impl Process {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("bash is there");
         let mut pid = String::new();

@@ -196,7 +196,8 @@ async fn two_writers_may_insert_the_same_bars(store: &Store) {
     let (first, second) = (bars_of(), bars_of());
     let (one, other) =
         tokio::join!(first.write(&series, &diff, time(0)), second.write(&series, &diff, time(0)),);
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert_eq!(all(&store.database, &series).await, bars);
     let summary = store.database.bars().summary(&series).await.unwrap();
     assert_eq!(summary.bar_count, 7_000);

@@ -54,7 +54,8 @@ async fn a_symbol_is_read_as_it_was_put(store: &Store) {
     }
     let (one, other) = (info("A:B"), SymbolInfo { active: false, ..info("A:B") });
     let (first, second) = tokio::join!(symbols.put(&one), symbols.put(&other));
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     assert_eq!(symbols.list(&SymbolFilter::default(), None, 9).await.unwrap().len(), 2);
 }
 
