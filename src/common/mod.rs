@@ -1,1 +1,11 @@
 //! Cross-cutting building blocks; knows no feature and no vendor.
+
+pub mod config;
+pub mod constants;
+pub mod error;
+pub mod grpc;
+pub mod health;
+pub mod mediator;
+pub mod messaging;
+pub mod shutdown;
+pub mod tracing;

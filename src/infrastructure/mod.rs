@@ -1,4 +1,5 @@
 //! All external I/O: databases, cache, providers.
 pub mod interfaces;
 pub mod persistence;
+pub mod tls;
 pub mod tradingview;

@@ -10,6 +10,20 @@
     reason = "tests may panic, and their tasks die with the runtime"
 )]
 
+mod architecture;
+mod binary;
 mod cache;
+mod calls;
+mod crash;
 mod database;
+mod docs;
+mod engines;
+mod faults;
+mod grpcurl;
+mod history;
+mod processes;
+mod requests;
 mod servers;
+mod support;
+mod takeover;
+mod tradingview;

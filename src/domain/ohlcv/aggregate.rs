@@ -92,3 +92,83 @@ fn replacement(old: Option<&StoredBar>, fetched: &FetchedBar) -> Option<StoredBa
         (true, false) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::ohlcv::BarState;
+    use crate::domain::ohlcv::values::tests::any_ohlcv;
+    use crate::domain::shared::{Interval, Symbol};
+
+    fn series() -> Series {
+        Series::new(Symbol::parse("A:B").unwrap(), Interval::M1)
+    }
+
+    fn values(close: f64) -> Ohlcv {
+        Ohlcv::new(1.0, 9.0, 0.0, close, None).unwrap()
+    }
+
+    fn fetched(minute: i64, values: Ohlcv, finished: bool) -> FetchedBar {
+        let time = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        let range = BarRange::new(time(minute), time(minute + 1)).unwrap();
+        FetchedBar { range, values, finished }
+    }
+
+    #[test]
+    fn an_unfinished_bar_is_forming_until_it_is_seen_finished() {
+        let mut bars = OhlcvAggregate::new(series(), []);
+        let first = bars.merge(&[fetched(0, values(1.0), false)]);
+        assert_eq!(first.inserted[0].state(), BarState::Forming);
+        assert_eq!(bars.merge(&[fetched(0, values(1.0), false)]).unchanged, 1);
+        let closed = bars.merge(&[fetched(0, values(1.0), true)]);
+        assert_eq!(
+            (closed.updated[0].state(), closed.updated[0].revision()),
+            (BarState::Closed, 1)
+        );
+        assert!(closed.revised.is_empty(), "to be closed is no correction");
+        assert_eq!(bars.merge(&[fetched(0, values(2.0), false)]).unchanged, 1, "final stays final");
+    }
+
+    #[test]
+    fn a_final_bar_with_other_values_becomes_its_next_revision() {
+        let mut bars = OhlcvAggregate::new(series(), []);
+        bars.merge(&[fetched(0, values(1.0), true)]);
+        for revision in 2..4 {
+            let diff = bars.merge(&[fetched(0, values(f64::from(revision)), true)]);
+            assert_eq!(diff.updated[0].revision(), revision);
+            let events = bars.events(&diff, Timestamp::UNIX_EPOCH);
+            let EventPayload::BarRevised { old, new, .. } = &events[0].payload else { panic!() };
+            assert_eq!((old.revision(), new.revision()), (revision - 1, revision));
+        }
+    }
+
+    #[test]
+    fn a_bar_stored_without_finality_can_turn_out_unfinished() {
+        let bar = fetched(0, values(1.0), true);
+        let mut old = StoredBar::closed(bar.range.open(), values(1.0), BarSource::Provider);
+        old.finality_unknown = true;
+        let mut bars = OhlcvAggregate::new(series(), [old]);
+        assert_eq!(bars.merge(&[bar]).unchanged, 1);
+        let diff = bars.merge(&[fetched(0, values(2.0), false)]);
+        assert_eq!(diff.updated[0].state(), BarState::Forming);
+    }
+
+    proptest! {
+        #[test]
+        fn merging_the_same_bars_twice_changes_nothing(
+            values in prop::collection::vec(any_ohlcv(), 0..20),
+            finished in any::<bool>(),
+        ) {
+            let page: Vec<_> =
+                (0..).zip(values).map(|(minute, values)| fetched(minute, values, finished)).collect();
+            let mut bars = OhlcvAggregate::new(series(), []);
+            let first = bars.merge(&page);
+            prop_assert_eq!(first.inserted.len(), page.len());
+            let second = bars.merge(&page);
+            prop_assert!(second.is_empty());
+            prop_assert_eq!(second.unchanged, page.len() as u64);
+        }
+    }
+}

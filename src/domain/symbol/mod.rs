@@ -3,6 +3,8 @@
 mod info;
 mod session;
 mod session_grammar;
+#[cfg(test)]
+mod session_tests;
 
 pub use info::{SymbolAggregate, SymbolDescription, SymbolInfo};
 pub use session::{AROUND_THE_CLOCK, TradingSession};

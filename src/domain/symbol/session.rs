@@ -156,8 +156,9 @@ impl TradingSession {
         })
     }
 
-    /// The bar of a day, week or month that the trading day `date` belongs to.
-    fn period_range(&self, interval: Interval, date: Date) -> Option<BarRange> {
+    /// The bar of a day, week or month that `date` belongs to; none where it has no session. For
+    /// an intraday `interval` it is the day's.
+    pub fn period_range(&self, interval: Interval, date: Date) -> Option<BarRange> {
         let (first, days) = match interval {
             Interval::W1 => {
                 let since_monday = i64::from(date.weekday().to_monday_zero_offset());

@@ -148,6 +148,14 @@ impl SyncStatus {
         }
     }
 
+    /// The sync under way ended with its process, unheard.
+    pub fn interrupt(&mut self) {
+        if matches!(self.state, SyncState::Pending | SyncState::Syncing) {
+            self.state = SyncState::Error;
+            self.error_message = Some(Self::INTERRUPTED.to_owned());
+        }
+    }
+
     const fn refuse(&self, to: SyncState) -> Result<(), SyncTransitionError> {
         Err(SyncTransitionError { from: self.state, to })
     }

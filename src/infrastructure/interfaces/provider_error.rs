@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::common::error::{Coded, ErrorCode};
 use crate::domain::shared::Symbol;
 
 /// How far a conversation with the provider had come.
@@ -112,11 +113,95 @@ pub enum ProviderError {
         suggestions: Vec<String>,
     },
     /// It answered, and had no bars.
-    #[error("{provider} has no bars of {symbol}")]
+    #[error("{provider} has no bars of {symbol}{}", Because(detail.as_deref()))]
     NoData {
         /// Which provider.
         provider: &'static str,
         /// Of which symbol.
         symbol: Symbol,
+        /// Why, where it said so.
+        detail: Option<String>,
     },
+}
+
+/// A reason at the end of a text, where there is one.
+struct Because<'a>(Option<&'a str>);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
+impl ProviderError {
+    /// Which provider.
+    pub const fn provider(&self) -> &'static str {
+        match self {
+            Self::Unavailable { provider, .. }
+            | Self::Timeout { provider, .. }
+            | Self::AuthRequired { provider, .. }
+            | Self::NotEntitled { provider, .. }
+            | Self::RateLimited { provider, .. }
+            | Self::SymbolNotFound { provider, .. }
+            | Self::NoData { provider, .. } => provider,
+        }
+    }
+}
+
+impl Coded for ProviderError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable { .. } => ErrorCode::ProviderUnavailable,
+            Self::Timeout { .. } => ErrorCode::ProviderTimeout,
+            Self::AuthRequired { .. } => ErrorCode::ProviderAuthRequired,
+            Self::NotEntitled { .. } => ErrorCode::ProviderNotEntitled,
+            Self::RateLimited { .. } => ErrorCode::ProviderRateLimited,
+            Self::SymbolNotFound { .. } => ErrorCode::SymbolNotFound,
+            Self::NoData { .. } => ErrorCode::ProviderNoData,
+        }
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        let mut metadata = vec![("provider", self.provider().to_owned())];
+        match self {
+            Self::Unavailable { phase, .. } | Self::Timeout { phase, .. } => {
+                metadata.push(("phase", phase.to_string()));
+            }
+            Self::AuthRequired { remedy, .. } => metadata.push(("remedy", (*remedy).to_owned())),
+            Self::NotEntitled { group, .. } => {
+                metadata.extend(group.clone().map(|group| ("group", group)));
+            }
+            Self::RateLimited { .. } => metadata.push(("scope", "upstream".to_owned())),
+            Self::SymbolNotFound { suggestions, .. } if !suggestions.is_empty() => {
+                metadata.push(("suggestions", suggestions.join(",")));
+            }
+            Self::SymbolNotFound { .. } | Self::NoData { .. } => {}
+        }
+        metadata
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. }
+            | Self::Timeout { retry_after, .. }
+            | Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            Self::AuthRequired { .. }
+            | Self::NotEntitled { .. }
+            | Self::SymbolNotFound { .. }
+            | Self::NoData { .. } => None,
+        }
+    }
+
+    fn resource(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::SymbolNotFound { symbol, .. } | Self::NoData { symbol, .. } => {
+                Some(("symbol", symbol.to_string()))
+            }
+            Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::AuthRequired { .. }
+            | Self::NotEntitled { .. }
+            | Self::RateLimited { .. } => None,
+        }
+    }
 }

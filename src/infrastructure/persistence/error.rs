@@ -2,8 +2,12 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
+
+use crate::common::constants::RETRY_AFTER_OUTAGE;
+use crate::common::error::{Coded, ErrorCode};
 
 /// What an engine said, kept for the log.
 pub type Cause = Arc<dyn Error + Send + Sync>;
@@ -81,5 +85,18 @@ impl DatabaseError {
         detail: impl Into<String>,
     ) -> Self {
         Self::Corrupt { collection, key: key.into(), detail: detail.into() }
+    }
+}
+
+impl Coded for DatabaseError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable { .. } => ErrorCode::DatabaseUnavailable,
+            Self::Corrupt { .. } | Self::Config { .. } | Self::Refused { .. } => ErrorCode::Internal,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.is_transient().then_some(RETRY_AFTER_OUTAGE)
     }
 }

@@ -1,1 +1,23 @@
-//! The TradingView data protocol, client side.
+//! The TradingView data protocol, client side: history of bars over one multiplexed socket.
+//!
+//! `frame`, `message`, `resolve`, `errors` and `reply` are pure; `session` is the socket, `auth`
+//! the log-in, `history` what the rest of the service sees.
+
+mod auth;
+mod config;
+mod errors;
+mod frame;
+mod history;
+mod message;
+mod reply;
+mod resolve;
+mod session;
+
+pub use config::{ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_WS_URL, TradingViewConfig};
+pub use history::TradingView;
+
+/// The provider's name in answers, storage and logs.
+pub const PROVIDER: &str = "tradingview";
+
+/// What a browser says it is; the site is less friendly to what is none.
+const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36";

@@ -38,3 +38,35 @@ pub fn roll_up(
     }
     parents
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::ohlcv::values::tests::any_ohlcv;
+
+    proptest! {
+        /// The way up does not matter: minutes to days is minutes to hours to days.
+        #[test]
+        fn rolling_up_in_steps_equals_rolling_up_at_once(
+            values in prop::collection::btree_map(0_i64..4_000, any_ohlcv(), 1..200),
+        ) {
+            let session = Arc::new(TradingSession::around_the_clock());
+            let minutes: Vec<_> = values
+                .into_iter()
+                .map(|(minute, values)| (Timestamp::from_second(minute * 60).unwrap(), values))
+                .collect();
+            let at_once = roll_up(minutes.iter().copied(), &session, Interval::D1);
+            let hours = roll_up(minutes.iter().copied(), &session, Interval::H1);
+            let in_steps = roll_up(
+                hours.iter().map(|bar| (bar.range.open(), bar.values)),
+                &session,
+                Interval::D1,
+            );
+            prop_assert_eq!(&at_once, &in_steps);
+            let rolled = roll_up(minutes.iter().copied(), &session, Interval::M1);
+            prop_assert_eq!(rolled.len(), minutes.len());
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `demo`: a provider, a service and a client in one process, on real bars.
+//!
+//! The client half calls the service over gRPC as any other client would.
+
+mod data;
+mod series;
+mod tour;
+mod world;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::common::shutdown::stop_signal;
+use tour::Tour;
+use world::World;
+
+/// Show everything at work on real bars, with nothing but this binary
+///
+/// Starts a simulated provider and the service in one process on a temporary folder, syncs a few
+/// series over gRPC, reads them back page by page, and compares the counts with the files. Then it
+/// stays up for grpcurl and the client commands until Ctrl-C; the folder is removed at the end.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// End when all is shown; the exit code says whether every count is right
+    #[arg(long)]
+    once: bool,
+    /// Log what the service does (level info; LOG_LEVEL says otherwise)
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let folder = tempfile::Builder::new()
+            .prefix("pocketquant-demo-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let (data, database) = (folder.path().join("data"), folder.path().join("database"));
+        let times = data::unpack(&data)?;
+        let log_level = if self.verbose { "info" } else { "warn" };
+        let world = World::start(&data, &database, !self.once, log_level).await?;
+        let shown = tokio::select! {
+            shown = self.show(Tour { address: world.address, times }) => shown,
+            stopped = stop_signal() => stopped.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        };
+        world.stop().await;
+        folder.close().context("cannot remove the temporary folder")?;
+        shown
+    }
+
+    /// Until everything is shown; without `--once`, until a signal ends it from outside.
+    async fn show(&self, tour: Tour) -> anyhow::Result<ExitCode> {
+        tour.run(self.once).await?;
+        if !self.once {
+            std::future::pending::<()>().await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

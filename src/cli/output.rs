@@ -1,0 +1,129 @@
+//! Writing to stdout: lines, tables, JSON. Colours and borders on a terminal only.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::failure::ClosedPipe;
+
+/// Stdout, buffered. A reader that went away is [`ClosedPipe`]. [`Output::finish`] writes what is
+/// left, and says whether that worked.
+#[derive(Debug)]
+pub(super) struct Output(BufWriter<Stdout>);
+
+impl Output {
+    /// Nothing written yet.
+    pub(super) fn stdout() -> Self {
+        Self(BufWriter::new(io::stdout()))
+    }
+
+    /// Writes `text` and a line break.
+    pub(super) fn line(&mut self, text: impl Display) -> anyhow::Result<()> {
+        writeln!(self.0, "{text}").map_err(broken)
+    }
+
+    /// Writes `text`.
+    pub(super) fn text(&mut self, text: impl Display) -> anyhow::Result<()> {
+        write!(self.0, "{text}").map_err(broken)
+    }
+
+    /// Writes `value` as indented JSON.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        serde_json::to_writer_pretty(&mut self.0, value).map_err(|error| broken(error.into()))?;
+        self.line("")
+    }
+
+    /// Writes `rows` under `header`.
+    pub(super) fn table(&mut self, table: &Rows) -> anyhow::Result<()> {
+        let table = table.arranged();
+        table.lines().try_for_each(|line| self.line(line.trim_end()))
+    }
+
+    /// Writes what is buffered.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.0.flush().map_err(broken)
+    }
+
+    /// Writes what is buffered, and goes on.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        self.0.flush().map_err(broken)
+    }
+
+    /// The bytes themselves.
+    pub(super) fn writer(&mut self) -> &mut impl Write {
+        &mut self.0
+    }
+}
+
+/// What a failure to write to stdout means.
+pub(super) fn broken(error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ClosedPipe.into();
+    }
+    anyhow::Error::new(error).context("cannot write to stdout")
+}
+
+/// Whether `stream` shows colours: a terminal, unless `NO_COLOR` is set.
+pub(super) fn colours(stream: &impl IsTerminal) -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    stream.is_terminal() && !unwanted && !dumb
+}
+
+/// How a column is aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table: with borders on a terminal, else columns of plain text, one row a line.
+#[derive(Debug)]
+pub(super) struct Rows {
+    columns: &'static [(&'static str, Align)],
+    rows: Vec<Vec<String>>,
+}
+
+impl Rows {
+    /// No rows yet.
+    pub(super) const fn new(columns: &'static [(&'static str, Align)]) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Adds a row: a text for each column.
+    pub(super) fn push(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    fn arranged(&self) -> Table {
+        let terminal = io::stdout().is_terminal();
+        let mut table = Table::new();
+        table.load_style(if terminal { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING });
+        let arrangement =
+            if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+        table.set_content_arrangement(arrangement);
+        let bold = colours(&io::stdout());
+        let heads = self.columns.iter().map(|(name, align)| {
+            let cell = cell(name, *align);
+            if bold { cell.add_attribute(Attribute::Bold) } else { cell }
+        });
+        table.set_header(heads.collect::<Vec<_>>());
+        for row in &self.rows {
+            let cells = row.iter().zip(self.columns).map(|(text, (_, align))| cell(text, *align));
+            table.add_row(cells.collect::<Vec<_>>());
+        }
+        table
+    }
+}
+
+fn cell(text: &str, align: Align) -> Cell {
+    let alignment = match align {
+        Align::Left => CellAlignment::Left,
+        Align::Right => CellAlignment::Right,
+    };
+    Cell::new(text).set_alignment(alignment)
+}

@@ -1,0 +1,48 @@
+//! Progress on stderr: bars and spinners on a terminal, nothing elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const TICK: Duration = Duration::from_millis(100);
+const BAR: &str = "{msg:<28} {wide_bar} {human_pos:>9} of {human_len} bars";
+const COUNTER: &str = "{msg:<28} {spinner} {human_pos} bars ({elapsed})";
+const SPINNER: &str = "{msg:<28} {spinner} {elapsed}";
+
+/// A bar up to `total` bars.
+pub(super) fn bar(total: u64, name: String) -> ProgressBar {
+    ProgressBar::new(total).with_style(style(BAR)).with_message(name)
+}
+
+/// A counter of bars, of which nobody knows how many there will be.
+pub(super) fn counter(name: String) -> ProgressBar {
+    moving(ProgressBar::no_length().with_style(style(COUNTER)).with_message(name))
+}
+
+/// Something that moves while the server works.
+pub(super) fn spinner(name: String) -> ProgressBar {
+    ProgressBar::no_length().with_style(style(SPINNER)).with_message(name)
+}
+
+/// Lets it move by itself.
+pub(super) fn moving(bar: ProgressBar) -> ProgressBar {
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// The templates are ours; should one be wrong, there is still indicatif's own.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_is_right() {
+        for template in [BAR, COUNTER, SPINNER] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+}

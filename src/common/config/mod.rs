@@ -1,0 +1,23 @@
+//! The typed settings of the process, from the environment and `.env`.
+//!
+//! One table ([`SETTINGS`]) declares each setting; parsing, `serve --help`, the README's table
+//! and `.env.example` all follow it. Every mistake is reported, all at once.
+
+mod error;
+mod parse;
+mod redact;
+mod settings;
+mod source;
+mod table;
+
+pub use error::{ConfigError, Mistake};
+pub use redact::redact_url;
+pub use settings::{
+    Environment, LogSettings, MongoDbSettings, SecretUrl, Settings, TradingViewAuth,
+    TradingViewSettings,
+};
+pub use source::environment;
+pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};
+
+#[cfg(test)]
+mod tests;

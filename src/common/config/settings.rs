@@ -1,0 +1,289 @@
+//! The settings, checked and typed.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::error::{ConfigError, Mistake};
+use super::parse::{self, Reader};
+use super::redact::redact_url;
+use super::table as t;
+use crate::common::tracing::LogFormat;
+
+/// All settings, valid. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where gRPC is served; loopback unless `allow_insecure`.
+    pub grpc_addr: SocketAddr,
+    /// Whether gRPC may be reachable from other machines unprotected.
+    pub allow_insecure: bool,
+    /// What this installation is.
+    pub environment: Environment,
+    /// What is logged, and how.
+    pub log: LogSettings,
+    /// Where the embedded database keeps its files.
+    pub data_dir: PathBuf,
+    /// The MongoDB to use instead of the embedded database.
+    pub mongodb: Option<MongoDbSettings>,
+    /// The Redis to use as the cache instead of memory.
+    pub redis_url: Option<SecretUrl>,
+    /// The provider.
+    pub tradingview: TradingViewSettings,
+    /// Longest wait for the provider without progress.
+    pub history_timeout: Duration,
+}
+
+/// What an installation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Trying things out.
+    Development,
+    /// The real thing.
+    Production,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines are written: a level or directives, valid.
+    pub filter: String,
+}
+
+/// Which MongoDB, and how.
+#[derive(Clone, Debug)]
+pub struct MongoDbSettings {
+    /// Where it is.
+    pub url: SecretUrl,
+    /// The database in it.
+    pub database: String,
+    /// Connections that are kept open; `max_pool_size` at most.
+    pub min_pool_size: u32,
+    /// Most connections.
+    pub max_pool_size: u32,
+}
+
+/// Where TradingView is, and who we are there.
+#[derive(Clone, Debug)]
+pub struct TradingViewSettings {
+    /// The data socket: `ws` or `wss`.
+    pub ws_url: Url,
+    /// The web site: `http` or `https`.
+    pub http_url: Url,
+    /// PEM certificates to trust besides the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Who we are.
+    pub auth: TradingViewAuth,
+}
+
+/// Who we are at TradingView.
+#[derive(Clone, Debug)]
+pub enum TradingViewAuth {
+    /// Nobody.
+    Anonymous,
+    /// Whoever the token was made for.
+    Token(SecretString),
+    /// Whoever logged in in a browser.
+    Session {
+        /// The cookie `sessionid`.
+        id: SecretString,
+        /// The cookie `sessionid_sign`.
+        sign: Option<SecretString>,
+    },
+    /// A user and a password.
+    Password {
+        /// The user's name.
+        username: SecretString,
+        /// The password.
+        password: SecretString,
+    },
+}
+
+/// A URL that may hold a password: shown without it.
+#[derive(Clone)]
+pub struct SecretUrl(SecretString);
+
+impl SecretUrl {
+    /// Keeps `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(SecretString::from(url.into()))
+    }
+
+    /// All of it, for the driver only.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact_url(self.expose()))
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretUrl({self})")
+    }
+}
+
+impl Environment {
+    /// Its name: `development` or `production`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+        }
+    }
+}
+
+impl Settings {
+    /// Reads every setting through `lookup`; names that it knows besides are ignored, and an empty
+    /// value is an unset one. The error holds every mistake.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(&lookup);
+        let settings = read(&mut reader);
+        reader.finish(settings)
+    }
+}
+
+/// Every setting is read before the first missing one matters, so that all mistakes are noted.
+fn read(reader: &mut Reader<'_>) -> Option<Settings> {
+    let allow_insecure = reader.read(&t::ALLOW_INSECURE, parse::boolean);
+    let grpc_addr = grpc_addr(reader, allow_insecure == Some(true));
+    let environment = reader.read(&t::ENVIRONMENT, |value| match value {
+        "development" => Ok(Environment::Development),
+        "production" => Ok(Environment::Production),
+        _ => Err(None),
+    });
+    let log = log(reader);
+    let data_dir = reader.read(&t::DATA_DIR, parse::path);
+    let mongodb = mongodb(reader);
+    let redis = parse::driver_url(&["redis", "rediss"]);
+    let redis_url = reader.read(&t::REDIS_URL, redis).map(SecretUrl::new);
+    let tradingview = tradingview(reader);
+    let bounds = (Duration::from_millis(100), Duration::from_mins(10));
+    let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
+    Some(Settings {
+        grpc_addr: grpc_addr?,
+        allow_insecure: allow_insecure?,
+        environment: environment?,
+        log: log?,
+        data_dir: data_dir?,
+        mongodb: mongodb?,
+        redis_url,
+        tradingview: tradingview?,
+        history_timeout: history_timeout?,
+    })
+}
+
+fn grpc_addr(reader: &mut Reader<'_>, allow_insecure: bool) -> Option<SocketAddr> {
+    let address = reader.read(&t::GRPC_ADDR, parse::address)?;
+    if address.ip().to_canonical().is_loopback() || allow_insecure {
+        return Some(address);
+    }
+    let problem = format!(
+        "`{address}` can be reached from other machines, and whoever reaches it can do everything: \
+         there is neither TLS nor an API key; use a loopback address, or set ALLOW_INSECURE=true if \
+         something else protects it"
+    );
+    reader.note(Mistake::new(&t::GRPC_ADDR, &problem));
+    None
+}
+
+fn log(reader: &mut Reader<'_>) -> Option<LogSettings> {
+    let format = reader.read(&t::LOG_FORMAT, |value| match value {
+        "console" => Ok(LogFormat::Console),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(None),
+    });
+    let filter = reader.read(&t::LOG_LEVEL, parse::log_filter);
+    Some(LogSettings { format: format?, filter: filter? })
+}
+
+/// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.
+#[expect(clippy::option_option, reason = "outside: is it right; inside: is it set")]
+fn mongodb(reader: &mut Reader<'_>) -> Option<Option<MongoDbSettings>> {
+    let url = reader.read(&t::MONGODB_URL, parse::driver_url(&["mongodb", "mongodb+srv"]));
+    let database = reader.read(&t::MONGODB_DATABASE, parse::database_name);
+    let min_pool_size = reader.read(&t::MONGODB_MIN_POOL_SIZE, parse::number(0, 1_000));
+    let max_pool_size = reader.read(&t::MONGODB_MAX_POOL_SIZE, parse::number(1, 1_000));
+    let (database, min_pool_size, max_pool_size) = (database?, min_pool_size?, max_pool_size?);
+    if min_pool_size > max_pool_size {
+        let problem = format!(
+            "`{min_pool_size}` is more than MONGODB_MAX_POOL_SIZE, which is {max_pool_size}"
+        );
+        reader.note(Mistake::new(&t::MONGODB_MIN_POOL_SIZE, &problem));
+    }
+    Some(url.map(|url| {
+        let url = SecretUrl::new(url);
+        MongoDbSettings { url, database, min_pool_size, max_pool_size }
+    }))
+}
+
+fn tradingview(reader: &mut Reader<'_>) -> Option<TradingViewSettings> {
+    let ws_url = reader.read(&t::TRADINGVIEW_WS_URL, parse::plain_url(&["ws", "wss"]));
+    let http_url = reader.read(&t::TRADINGVIEW_HTTP_URL, parse::plain_url(&["http", "https"]));
+    let ca_file = reader.read(&t::TRADINGVIEW_CA_FILE, parse::readable_file);
+    let auth = tradingview_auth(reader);
+    Some(TradingViewSettings { ws_url: ws_url?, http_url: http_url?, ca_file, auth: auth? })
+}
+
+fn tradingview_auth(reader: &mut Reader<'_>) -> Option<TradingViewAuth> {
+    let token = reader.secret(&t::TRADINGVIEW_AUTH_TOKEN);
+    let session = reader.secret(&t::TRADINGVIEW_SESSIONID);
+    let sign = reader.secret(&t::TRADINGVIEW_SESSIONID_SIGN);
+    let username = reader.secret(&t::TRADINGVIEW_USERNAME);
+    let password = reader.secret(&t::TRADINGVIEW_PASSWORD);
+    match (token, session, sign, username, password) {
+        (None, None, None, None, None) => Some(TradingViewAuth::Anonymous),
+        (Some(token), None, None, None, None) => Some(TradingViewAuth::Token(token)),
+        (None, Some(id), sign, None, None) => Some(TradingViewAuth::Session { id, sign }),
+        (None, None, None, Some(username), Some(password)) => {
+            Some(TradingViewAuth::Password { username, password })
+        }
+        (token, session, sign, username, password) => {
+            let ways = [
+                (t::TRADINGVIEW_AUTH_TOKEN, token.is_some()),
+                (t::TRADINGVIEW_SESSIONID, session.is_some()),
+                (t::TRADINGVIEW_USERNAME, username.is_some()),
+            ];
+            let given: Vec<_> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
+            if let [_, others @ ..] = given.as_slice() {
+                for other in others {
+                    reader
+                        .note(Mistake::new(other, "it is another way to log in besides the first"));
+                }
+            }
+            let alone = [
+                (
+                    t::TRADINGVIEW_SESSIONID_SIGN,
+                    sign.is_some(),
+                    session.is_some(),
+                    "TRADINGVIEW_SESSIONID",
+                ),
+                (
+                    t::TRADINGVIEW_USERNAME,
+                    username.is_some(),
+                    password.is_some(),
+                    "TRADINGVIEW_PASSWORD",
+                ),
+                (
+                    t::TRADINGVIEW_PASSWORD,
+                    password.is_some(),
+                    username.is_some(),
+                    "TRADINGVIEW_USERNAME",
+                ),
+            ];
+            for (setting, _, _, missing) in alone.iter().filter(|each| each.1 && !each.2) {
+                reader.note(Mistake::new(setting, &format!("it is given without {missing}")));
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The one table of settings.
+
+use std::fmt::Write as _;
+
+/// What of a setting's value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// All of it.
+    Plain,
+    /// It is a URL: what names and passwords it holds, and its query, are not.
+    Url,
+    /// Nothing.
+    Secret,
+}
+
+/// A setting, as users see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The name of the environment variable.
+    pub name: &'static str,
+    /// What holds when it is unset, if anything.
+    pub default: Option<&'static str>,
+    /// What it is for, in one line.
+    pub help: &'static str,
+    /// What is accepted.
+    pub accepts: &'static str,
+    /// What of it may be shown.
+    pub sensitivity: Sensitivity,
+}
+
+/// Declares the settings, a constant each, and [`SETTINGS`], which holds them all.
+macro_rules! settings {
+    ($($name:ident $sensitivity:ident $default:expr, $accepts:literal, $help:literal;)+) => {
+        $(
+            pub(super) const $name: Setting = Setting {
+                name: stringify!($name),
+                default: $default,
+                help: $help,
+                accepts: $accepts,
+                sensitivity: Sensitivity::$sensitivity,
+            };
+        )+
+
+        /// Every setting, in the order of the documentation.
+        pub const SETTINGS: &[Setting] = &[$($name),+];
+    };
+}
+
+settings! {
+    GRPC_ADDR Plain Some("127.0.0.1:50051"), "an address and a port, e.g. `127.0.0.1:50051`",
+        "Where gRPC is served; port 0 takes a free one";
+    ALLOW_INSECURE Plain Some("false"), "`true` or `false`",
+        "Allow GRPC_ADDR to be reachable from other machines, without TLS and API keys";
+    ENVIRONMENT Plain Some("development"), "`development` or `production`",
+        "What GetHealth calls this installation";
+    LOG_FORMAT Plain Some("console"), "`console` or `json`",
+        "How log lines look; they go to stderr";
+    LOG_LEVEL Plain Some("info"),
+        "`error`, `warn`, `info`, `debug`, `trace`, `off`, or directives like `pocketquant=debug,warn`",
+        "Which log lines are written";
+    DATA_DIR Plain Some("./data"), "a folder; it is made when it is missing",
+        "Where the embedded database (SQLite) keeps its files";
+    MONGODB_URL Url None, "a URL that begins with `mongodb://` or `mongodb+srv://` and names a host",
+        "Keep everything in this MongoDB instead of the embedded database";
+    MONGODB_DATABASE Plain Some("pocketquant"),
+        "1 to 63 characters, none of them a space or one of `/\\.\"$*<>:|?`",
+        "The database in MongoDB";
+    MONGODB_MIN_POOL_SIZE Plain Some("0"), "a number from 0 to 1000, MONGODB_MAX_POOL_SIZE at most",
+        "Connections to MongoDB that are kept open";
+    MONGODB_MAX_POOL_SIZE Plain Some("32"), "a number from 1 to 1000",
+        "Most connections to MongoDB";
+    REDIS_URL Url None, "a URL that begins with `redis://` or `rediss://` and names a host",
+        "Use this Redis as the cache instead of the process's own memory";
+    TRADINGVIEW_WS_URL Url Some("wss://data.tradingview.com/socket.io/websocket"),
+        "a URL that begins with `ws://` or `wss://` and names a host, without a user or password",
+        "TradingView's data socket, or a simulator's";
+    TRADINGVIEW_HTTP_URL Url Some("https://www.tradingview.com"),
+        "a URL that begins with `http://` or `https://` and names a host, without a user or password",
+        "TradingView's web site, for logging in, or a simulator's";
+    TRADINGVIEW_CA_FILE Plain None, "a file of PEM certificates",
+        "Roots to trust besides the public ones: a simulator's, a company proxy's";
+    TRADINGVIEW_AUTH_TOKEN Secret None, "a token, without TRADINGVIEW_SESSIONID and TRADINGVIEW_USERNAME",
+        "Log in to TradingView with this token; without any log-in the access is anonymous";
+    TRADINGVIEW_SESSIONID Secret None,
+        "the cookie `sessionid`, without TRADINGVIEW_AUTH_TOKEN and TRADINGVIEW_USERNAME",
+        "Log in to TradingView with this session's cookie";
+    TRADINGVIEW_SESSIONID_SIGN Secret None, "the cookie `sessionid_sign`, with TRADINGVIEW_SESSIONID",
+        "The signature that belongs to TRADINGVIEW_SESSIONID";
+    TRADINGVIEW_USERNAME Secret None,
+        "a user name with TRADINGVIEW_PASSWORD, without TRADINGVIEW_AUTH_TOKEN and TRADINGVIEW_SESSIONID",
+        "Log in to TradingView with this user name";
+    TRADINGVIEW_PASSWORD Secret None, "a password, with TRADINGVIEW_USERNAME",
+        "The password of TRADINGVIEW_USERNAME";
+    HISTORY_TIMEOUT Plain Some("30s"), "a duration from `100ms` to `10m`, e.g. `30s`",
+        "Longest wait for the provider without progress (one page of history)";
+}
+
+/// The settings for `serve --help`.
+pub fn help_text() -> String {
+    let mut text = String::from("Settings (environment, or `.env` in the working directory):\n");
+    for setting in SETTINGS {
+        let Setting { name, help, .. } = setting;
+        let default = setting.default.map(|value| format!(" [default: {value}]"));
+        let default = default.unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "  {name:<27} {help}{default}");
+    }
+    text
+}
+
+/// The settings for the README, as a Markdown table.
+pub fn readme_table() -> String {
+    let mut table =
+        String::from("| setting | default | what it is | accepted |\n|---|---|---|---|\n");
+    for Setting { name, default, help, accepts, .. } in SETTINGS {
+        let default = default.map_or_else(|| "unset".to_owned(), |value| format!("`{value}`"));
+        let accepts = accepts.replace('|', "\\|");
+        let _infallible = writeln!(table, "| `{name}` | {default} | {help} | {accepts} |");
+    }
+    table
+}

@@ -1,0 +1,154 @@
+//! The settings as their users meet them.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn settings(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    Settings::from_lookup(|name| {
+        variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    })
+}
+
+fn wrong(variables: &[(&str, &str)]) -> String {
+    settings(variables).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_needs_to_be_set() {
+    let settings = settings(&[("SOMETHING_ELSE", "1"), ("REDIS_URL", " ")]).unwrap();
+    assert_eq!(settings.grpc_addr.to_string(), "127.0.0.1:50051");
+    assert_eq!(settings.history_timeout.as_secs(), 30);
+    assert_eq!(settings.tradingview.ws_url.host_str(), Some("data.tradingview.com"));
+    assert!(settings.mongodb.is_none() && settings.redis_url.is_none());
+    assert!(matches!(settings.tradingview.auth, TradingViewAuth::Anonymous));
+}
+
+#[test]
+fn every_setting_of_the_table_is_read_and_no_other() {
+    let asked = RefCell::new(BTreeSet::new());
+    let lookup = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    };
+    Settings::from_lookup(lookup).unwrap();
+    let table: BTreeSet<String> = SETTINGS.iter().map(|each| each.name.to_owned()).collect();
+    assert_eq!(*asked.borrow(), table);
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
+    let mistakes = [
+        ("GRPC_ADDR", "localhost"),
+        ("ALLOW_INSECURE", "yes"),
+        ("ENVIRONMENT", "prod"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "verbose"),
+        ("MONGODB_URL", "http://db"),
+        ("MONGODB_DATABASE", "a.b"),
+        ("MONGODB_MIN_POOL_SIZE", "-1"),
+        ("MONGODB_MAX_POOL_SIZE", "0"),
+        ("REDIS_URL", "redis://"),
+        ("TRADINGVIEW_WS_URL", "https://x"),
+        ("TRADINGVIEW_HTTP_URL", "tradingview.com"),
+        ("TRADINGVIEW_CA_FILE", "/no/such/file.pem"),
+        ("TRADINGVIEW_PASSWORD", "hush"),
+        ("HISTORY_TIMEOUT", "30"),
+    ];
+    let error = settings(&mistakes).unwrap_err();
+    let named: Vec<&str> = error.mistakes.iter().map(|each| each.name.as_str()).collect();
+    for (name, value) in mistakes {
+        assert!(named.contains(&name), "{name} is not reported: {error}");
+        let setting = SETTINGS.iter().find(|each| each.name == name).unwrap();
+        assert!(error.to_string().contains(setting.accepts), "{name}: {error}");
+        let shown = setting.sensitivity != Sensitivity::Secret;
+        assert_eq!(error.to_string().contains(&format!("`{value}`")), shown, "{name}: {error}");
+    }
+    assert_eq!(named.len(), mistakes.len(), "{error}");
+    assert!(error.to_string().starts_with("15 settings are wrong:\n"), "{error}");
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_unless_allowed() {
+    for address in ["0.0.0.0:50051", "[::]:50051", "192.168.1.1:1"] {
+        let error = wrong(&[("GRPC_ADDR", address)]);
+        assert!(error.contains("ALLOW_INSECURE=true") && error.contains(address), "{error}");
+        settings(&[("GRPC_ADDR", address), ("ALLOW_INSECURE", "true")]).unwrap();
+    }
+    settings(&[("GRPC_ADDR", "[::1]:50051")]).unwrap();
+}
+
+#[test]
+fn two_ways_to_log_in_are_one_too_many() {
+    let error = wrong(&[("TRADINGVIEW_AUTH_TOKEN", "hush"), ("TRADINGVIEW_SESSIONID", "hush")]);
+    assert!(error.contains("TRADINGVIEW_SESSIONID: ") && !error.contains("hush"), "{error}");
+}
+
+#[test]
+fn half_a_log_in_is_none() {
+    for (given, missing) in [
+        ("TRADINGVIEW_SESSIONID_SIGN", "TRADINGVIEW_SESSIONID"),
+        ("TRADINGVIEW_USERNAME", "TRADINGVIEW_PASSWORD"),
+        ("TRADINGVIEW_PASSWORD", "TRADINGVIEW_USERNAME"),
+    ] {
+        let error = wrong(&[(given, "hush")]);
+        let expected = format!("{given}: it is given without {missing}");
+        assert!(error.contains(&expected) && !error.contains("hush"), "{error}");
+    }
+    settings(&[("TRADINGVIEW_USERNAME", "me"), ("TRADINGVIEW_PASSWORD", "hush")]).unwrap();
+}
+
+#[test]
+fn more_connections_kept_than_allowed_is_a_mistake() {
+    let error = wrong(&[("MONGODB_MIN_POOL_SIZE", "9"), ("MONGODB_MAX_POOL_SIZE", "8")]);
+    assert!(error.contains("MONGODB_MIN_POOL_SIZE: `9` is more than"), "{error}");
+}
+
+#[test]
+fn log_directives_are_taken_and_words_that_are_no_level_are_not() {
+    for filter in ["debug", "pocketquant=debug,warn", "INFO", "off"] {
+        settings(&[("LOG_LEVEL", filter)]).unwrap();
+    }
+    for filter in ["verbose", "info,loud", "pocketquant=loud"] {
+        assert!(wrong(&[("LOG_LEVEL", filter)]).contains("LOG_LEVEL"), "{filter}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown_by_debug_or_in_errors() {
+    let secrets = [
+        ("MONGODB_URL", "mongodb://user:hush@db:27017/?authSource=hush"),
+        ("REDIS_URL", "redis://:hush@cache"),
+        ("TRADINGVIEW_AUTH_TOKEN", "hush"),
+    ];
+    let shown = format!("{:?}", settings(&secrets).unwrap());
+    assert!(shown.contains("mongodb://***@db:27017/") && !shown.contains("hush"), "{shown}");
+
+    let url = [("MONGODB_URL", "mongo://user:hush@db"), ("REDIS_URL", "redis://u:hush@/0")];
+    let error = wrong(&url);
+    assert!(error.contains("mongo://***@db") && !error.contains("hush"), "{error}");
+}
+
+#[test]
+fn help_and_readme_name_every_setting_and_its_default() {
+    let (help, readme) = (help_text(), readme_table());
+    for Setting { name, default, help: purpose, .. } in SETTINGS {
+        for text in [&help, &readme] {
+            assert!(text.contains(name) && text.contains(purpose), "{name}");
+            assert!(default.is_none_or(|default| text.contains(default)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_example_file_holds_every_setting_commented_out_with_its_default() {
+    let example = include_str!("../../../.env.example");
+    let lines: BTreeSet<&str> =
+        example.lines().filter(|line| line.starts_with('#') && line.contains('=')).collect();
+    let expected: Vec<String> = SETTINGS
+        .iter()
+        .map(|each| format!("#{}={}", each.name, each.default.unwrap_or_default()))
+        .collect();
+    assert_eq!(lines, expected.iter().map(String::as_str).collect());
+}

@@ -1,0 +1,91 @@
+//! Every shared name and number, once, in sections.
+
+use std::time::Duration;
+
+// COLLECTIONS: as an existing PocketQuant database names them.
+
+/// Bars.
+pub const COLLECTION_OHLCV: &str = "ohlcv";
+/// Symbols that are known here.
+pub const COLLECTION_SYMBOLS: &str = "symbols";
+/// How the synchronisation of each series stands.
+pub const COLLECTION_SYNC_STATUS: &str = "sync_status";
+
+// CACHE KEYS: each is followed by a colon and the parts that its function joins.
+
+/// A series' cached query: `ohlcv:{symbol}:{exchange}:{interval}:g{generation}:{query}`.
+pub const CACHE_PREFIX_OHLCV: &str = "ohlcv";
+/// A series' generation: `ohlcv:generation:{symbol}:{exchange}:{interval}`.
+pub const CACHE_PREFIX_OHLCV_GENERATION: &str = "ohlcv:generation";
+/// What a generation says while its series is being written: readers neither read nor fill the cache.
+pub const CACHE_GENERATION_WRITING: &str = "writing";
+
+// TTLS
+
+/// How long a cached query lives.
+pub const TTL_OHLCV: Duration = Duration::from_mins(5);
+/// How long `writing` lives: what a crash between its two sets costs.
+pub const TTL_OHLCV_GENERATION_WRITING: Duration = Duration::from_mins(1);
+
+// LIMITS
+
+/// Longest symbol, exchange and colon included, in characters.
+pub const MAX_SYMBOL_LENGTH: usize = 64;
+/// Bars of a sync that names no count, and the most it may name.
+pub const MAX_SYNC_BAR_COUNT: i32 = 5_000;
+/// Bars of a page when the request names no limit.
+pub const DEFAULT_BARS_LIMIT: i32 = 1_000;
+/// Most bars of a page.
+pub const MAX_BARS_LIMIT: i32 = 5_000;
+/// Rows of a list's page when the request names no size.
+pub const DEFAULT_PAGE_SIZE: i32 = 100;
+/// Most rows of a list's page.
+pub const MAX_PAGE_SIZE: i32 = 1_000;
+/// Bars of an exported chunk when the request names no size.
+pub const DEFAULT_CHUNK_SIZE: i32 = 8_192;
+/// Most bars of an exported chunk: under 1 MiB in any case.
+pub const MAX_CHUNK_SIZE: i32 = 16_384;
+/// Longest page token that is looked at, in bytes.
+pub const MAX_PAGE_TOKEN_LENGTH: usize = 1_024;
+/// Longest correlation id, in characters.
+pub const MAX_CORRELATION_ID_LENGTH: usize = 128;
+/// Largest request message, in bytes.
+pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// Largest answer message, in bytes.
+pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+/// Domain events that the bus remembers.
+pub const EVENT_HISTORY: usize = 50;
+/// Events that wait for a subscriber of the bus before it is told that it missed some.
+pub const EVENT_QUEUE: usize = 1_024;
+/// How long stopping may take altogether.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+/// How long one health check may take.
+pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often health is checked.
+pub const HEALTH_CHECK_EVERY: Duration = Duration::from_secs(5);
+/// Failures in a row that make a dependency unhealthy; one success makes it healthy again.
+pub const HEALTH_FAILURES: u32 = 3;
+/// When a caller should try again after something we depend on was away.
+pub const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(2);
+
+// HEADERS
+
+/// The id that joins a call's log lines; taken from the caller or made, and on every answer.
+pub const HEADER_CORRELATION_ID: &str = "x-correlation-id";
+/// The call's deadline, as the gRPC protocol writes it.
+pub const HEADER_GRPC_TIMEOUT: &str = "grpc-timeout";
+
+// NAMES
+
+/// The domain of every `google.rpc.ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "pocketquant";
+/// The health name of "can serve".
+pub const HEALTH_READINESS: &str = "readiness";
+/// The health name of "the runtime is alive".
+pub const HEALTH_LIVENESS: &str = "liveness";
+/// The health name of the database.
+pub const HEALTH_DATABASE: &str = "database";
+/// The health name of the cache.
+pub const HEALTH_CACHE: &str = "cache";
+/// The provider that bars come from, as it is stored.
+pub const PROVIDER_TRADINGVIEW: &str = "tradingview";

@@ -1,0 +1,168 @@
+//! The lines that finished calls leave.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use serde_json::Value;
+use tower::{ServiceExt as _, service_fn};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::super::deadline::tests::{Frames, next};
+use super::*;
+use crate::common::tracing::{CorrelationLayer, LogFormat, subscriber};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Takes this thread's log lines.
+    fn capture(format: LogFormat) -> (Self, DefaultGuard) {
+        let lines = Self::default();
+        let subscriber = subscriber(format, "debug", false, lines.clone()).unwrap();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn json(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn request(path: &str) -> Request<()> {
+    Request::builder().uri(path).header("x-correlation-id", "abc \"1\"").body(()).unwrap()
+}
+
+fn trailers(code: Code) -> Frame<Bytes> {
+    let mut trailers = HeaderMap::new();
+    Status::new(code, "").add_header(&mut trailers).unwrap();
+    Frame::trailers(trailers)
+}
+
+async fn call(path: &str, code: Code) -> Value {
+    let (lines, _guard) = Lines::capture(LogFormat::Json);
+    let service = service_fn(move |_: Request<()>| async move {
+        let frames = [Frame::data(Bytes::from_static(b"x")), trailers(code)];
+        Ok::<_, Infallible>(Response::new(Frames(stream::iter(frames))))
+    });
+    let service = CorrelationLayer.layer(AccessLogLayer.layer(service));
+    let response = service.oneshot(request(path)).await.unwrap();
+    assert_eq!(response.headers()["x-correlation-id"], "abc \"1\"");
+    let mut body = response.into_body();
+    while next(&mut body).await.is_some() {}
+    drop(body);
+    let mut lines = lines.json();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lines.remove(0)
+}
+
+#[tokio::test]
+async fn a_finished_call_is_one_line_with_its_correlation_id() {
+    let line = call("/a.B/C", Code::Ok).await;
+    assert_eq!(line["method"], "/a.B/C");
+    assert_eq!(line["code"], "OK");
+    assert_eq!(line["correlation_id"], "abc \"1\"");
+    assert!(line["duration_ms"].is_number());
+}
+
+#[tokio::test]
+async fn the_level_follows_the_status() {
+    let cases = [
+        ("/a.B/C", Code::Ok, "INFO"),
+        ("/a.B/C", Code::InvalidArgument, "INFO"),
+        ("/a.B/C", Code::Unavailable, "WARN"),
+        ("/a.B/C", Code::DeadlineExceeded, "WARN"),
+        ("/a.B/C", Code::ResourceExhausted, "WARN"),
+        ("/a.B/C", Code::Internal, "ERROR"),
+        ("/a.B/C", Code::Unknown, "ERROR"),
+        ("/grpc.health.v1.Health/Check", Code::Ok, "DEBUG"),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Code::Ok, "DEBUG"),
+    ];
+    for (path, code, level) in cases {
+        let line = call(path, code).await;
+        assert_eq!(line["level"], level, "{path} {code:?}");
+        assert_eq!(line["code"], code_name(code));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_dropped_before_its_answer_was_cancelled() {
+    let (lines, _guard) = Lines::capture(LogFormat::Json);
+    let never = service_fn(|_: Request<()>| {
+        std::future::pending::<Result<Response<Frames<stream::Empty<Frame<Bytes>>>>, Infallible>>()
+    });
+    let call = CorrelationLayer.layer(AccessLogLayer.layer(never)).oneshot(request("/a.B/C"));
+    assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err());
+    let line = lines.json().remove(0);
+    assert_eq!((line["code"].as_str(), line["level"].as_str()), (Some("CANCELLED"), Some("INFO")));
+    assert_eq!(line["correlation_id"], "abc \"1\"");
+    assert_eq!(line["duration_ms"], 1_000.0);
+}
+
+#[tokio::test]
+async fn a_stream_dropped_half_way_was_cancelled_and_is_one_line() {
+    let (lines, _guard) = Lines::capture(LogFormat::Json);
+    let endless = service_fn(|_: Request<()>| async {
+        let frames = stream::repeat_with(|| Frame::data(Bytes::from_static(b"x"))).boxed();
+        Ok::<_, Infallible>(Response::new(Frames(frames)))
+    });
+    let response = AccessLogLayer.layer(endless).oneshot(request("/a.B/C")).await.unwrap();
+    let mut body = response.into_body();
+    assert!(next(&mut body).await.is_some());
+    assert!(lines.text().is_empty(), "a stream is not finished while it streams");
+    drop(body);
+    assert_eq!(lines.json().len(), 1);
+    assert_eq!(lines.json()[0]["code"], "CANCELLED");
+}
+
+#[tokio::test]
+async fn an_answer_of_headers_alone_is_finished_with_them() {
+    let (lines, _guard) = Lines::capture(LogFormat::Json);
+    let refusing = service_fn(|_: Request<()>| async {
+        let refusal = Status::not_found("no").into_http::<()>();
+        Ok::<_, Infallible>(refusal.map(|()| Frames(stream::empty::<Frame<Bytes>>())))
+    });
+    let response = AccessLogLayer.layer(refusing).oneshot(request("/a.B/C")).await.unwrap();
+    drop(response);
+    assert_eq!(lines.json().len(), 1);
+    assert_eq!(lines.json()[0]["code"], "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn the_console_shows_the_correlation_id_too_and_no_colours_unless_asked() {
+    let (lines, _guard) = Lines::capture(LogFormat::Console);
+    let service = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Frames(stream::iter([trailers(Code::Ok)]))))
+    });
+    let service = CorrelationLayer.layer(AccessLogLayer.layer(service));
+    let mut body = service.oneshot(request("/a.B/C")).await.unwrap().into_body();
+    assert!(next(&mut body).await.is_some());
+    assert!(lines.text().contains("correlation_id=abc"), "{}", lines.text());
+    assert!(!lines.text().contains('\u{1b}'));
+}

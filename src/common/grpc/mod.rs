@@ -1,0 +1,78 @@
+//! gRPC's side of every call: the bodies of RPCs, the one place that makes a status, and the
+//! layers that every call goes through. It knows no service.
+
+use thiserror::Error;
+use tonic::service::interceptor::InterceptedService;
+use tower::Layer;
+
+mod access_log;
+mod calls;
+mod deadline;
+mod details;
+mod status;
+
+pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
+pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
+pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
+pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
+pub use status::to_status;
+
+use super::error::{Coded, ErrorCode};
+use super::shutdown::TaskPanicked;
+use super::tracing::{self, Correlation, CorrelationLayer};
+
+/// Why a call failed outside its handler.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum CallError {
+    /// Its `grpc-timeout` passed.
+    #[error("the call's deadline passed")]
+    DeadlineExceeded,
+    /// Too many calls are in flight.
+    #[error("the server has more calls in flight than it takes")]
+    Overloaded,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Draining,
+    /// The handler panicked.
+    #[error(transparent)]
+    Panicked(TaskPanicked),
+    /// The runtime stopped before the handler finished.
+    #[error("the task of `{0}` was cancelled")]
+    TaskCancelled(&'static str),
+}
+
+impl Coded for CallError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
+            Self::Overloaded => ErrorCode::Overloaded,
+            Self::Draining | Self::TaskCancelled(_) => ErrorCode::Draining,
+            Self::Panicked(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// A function that looks at a call's metadata before its service does.
+pub type Interceptor = fn(tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status>;
+
+/// A service with all that [`CallLayer`] puts around it, outermost first.
+pub type CallService<S> =
+    Correlation<AccessLog<Deadline<InterceptedService<Details<S>, Interceptor>>>>;
+
+/// What every call goes through, outermost first: correlation id and span, access log, deadline,
+/// refusal of malformed metadata, details for the statuses that tonic makes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallLayer;
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, service: S) -> CallService<S> {
+        let service = DetailsLayer.layer(service);
+        let service = InterceptedService::new(service, tracing::interceptor as Interceptor);
+        CorrelationLayer.layer(AccessLogLayer.layer(DeadlineLayer.layer(service)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! `pocketquant.v1.MarketData`.
+
+use tokio_util::task::TaskTracker;
+use tonic::Request;
+
+use crate::common::grpc::{GrpcResult, GrpcStream, command, query, stream_query};
+use crate::common::mediator::Mediator;
+use crate::features::market_data::ohlcv::{ExportBars, GetBars};
+use crate::features::market_data::status::{GetSyncStatus, ListSyncStatuses};
+use crate::features::market_data::symbols::{GetSymbol, ListSymbols};
+use crate::features::market_data::sync::SyncSymbol;
+use crate::proto::v1 as pb;
+use crate::proto::v1::market_data_server::MarketData;
+
+/// Answers `MarketData` RPCs by sending commands and queries.
+#[derive(Clone, Debug)]
+pub struct MarketDataGrpc {
+    mediator: Mediator,
+    tasks: TaskTracker,
+}
+
+impl MarketDataGrpc {
+    /// Serves through `mediator`; commands run on `tasks`.
+    pub const fn new(mediator: Mediator, tasks: TaskTracker) -> Self {
+        Self { mediator, tasks }
+    }
+}
+
+#[tonic::async_trait]
+impl MarketData for MarketDataGrpc {
+    async fn sync_symbol(&self, request: Request<pb::SyncSymbolRequest>) -> GrpcResult<pb::SyncResult> {
+        command::<SyncSymbol, _, _>(&self.mediator, &self.tasks, request).await
+    }
+
+    async fn get_bars(&self, request: Request<pb::GetBarsRequest>) -> GrpcResult<pb::GetBarsResponse> {
+        query::<GetBars, _, _>(&self.mediator, request).await
+    }
+
+    type ExportBarsStream = GrpcStream<pb::BarChunk>;
+
+    async fn export_bars(
+        &self,
+        request: Request<pb::ExportBarsRequest>,
+    ) -> GrpcResult<Self::ExportBarsStream> {
+        stream_query::<ExportBars, _, _, _, _>(&self.mediator, request).await
+    }
+
+    async fn get_sync_status(
+        &self,
+        request: Request<pb::GetSyncStatusRequest>,
+    ) -> GrpcResult<pb::SyncStatus> {
+        query::<GetSyncStatus, _, _>(&self.mediator, request).await
+    }
+
+    async fn list_sync_statuses(
+        &self,
+        request: Request<pb::ListSyncStatusesRequest>,
+    ) -> GrpcResult<pb::ListSyncStatusesResponse> {
+        query::<ListSyncStatuses, _, _>(&self.mediator, request).await
+    }
+
+    async fn list_symbols(
+        &self,
+        request: Request<pb::ListSymbolsRequest>,
+    ) -> GrpcResult<pb::ListSymbolsResponse> {
+        query::<ListSymbols, _, _>(&self.mediator, request).await
+    }
+
+    async fn get_symbol(&self, request: Request<pb::GetSymbolRequest>) -> GrpcResult<pb::SymbolInfo> {
+        query::<GetSymbol, _, _>(&self.mediator, request).await
+    }
+}

@@ -1,0 +1,19 @@
+//! Market data over gRPC: a folder a slice, a file a request.
+//!
+//! A slice can be deleted with its folder, its `register` line and its RPCs. It names nothing of
+//! another slice but what that one re-exports.
+
+pub mod grpc;
+pub mod ohlcv;
+mod page_token;
+mod read_error;
+mod sessions;
+pub mod status;
+pub mod symbols;
+pub mod sync;
+pub mod takeover;
+mod wire;
+
+pub use page_token::PageTokenInvalid;
+pub use read_error::ReadError;
+pub use sessions::Sessions;

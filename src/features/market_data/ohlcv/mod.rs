@@ -1,0 +1,43 @@
+//! Serves stored bars: page by page, or all of them in columns.
+
+mod export_bars;
+mod get_bars;
+mod wire;
+
+pub use export_bars::{BarExport, BarExportStream, ExportBars};
+pub use get_bars::{BarPage, GetBars};
+
+use self::export_bars::ExportBarsHandler;
+use self::get_bars::GetBarsHandler;
+use super::{ReadError, Sessions};
+use crate::common::mediator::MediatorBuilder;
+use crate::domain::shared::Series;
+use crate::infrastructure::persistence::{Database, SeriesCache};
+
+/// Adds this slice's handlers.
+pub fn register(
+    mediator: MediatorBuilder,
+    database: &Database,
+    cache: &SeriesCache,
+    sessions: &Sessions,
+) -> MediatorBuilder {
+    mediator
+        .register(GetBarsHandler {
+            database: database.clone(),
+            cache: cache.clone(),
+            sessions: sessions.clone(),
+        })
+        .register(ExportBarsHandler { database: database.clone() })
+}
+
+/// Passes where `series` has a bar or was synced once; what lies in a range is another question.
+async fn require_synced(database: &Database, series: &Series) -> Result<(), ReadError> {
+    if database.bars().summary(series).await?.has_any {
+        return Ok(());
+    }
+    let status = database.sync_statuses().get(series).await?;
+    match status.and_then(|status| status.last_sync_at) {
+        Some(_) => Ok(()),
+        None => Err(ReadError::NotSynced(series.clone())),
+    }
+}

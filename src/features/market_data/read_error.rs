@@ -1,0 +1,81 @@
+//! Why something stored cannot be served: what every query of market data answers with.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::common::error::{Coded, ErrorCode, FieldViolation, InvalidFields};
+use crate::domain::shared::{Series, Symbol};
+use super::PageTokenInvalid;
+use crate::infrastructure::persistence::DatabaseError;
+
+/// Why something stored cannot be served.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The request is wrong.
+    #[error(transparent)]
+    Fields(#[from] InvalidFields),
+    /// The page token is not one of this query.
+    #[error(transparent)]
+    PageToken(#[from] PageTokenInvalid),
+    /// There is no bar, and the series was never synced.
+    #[error("{0} was never synced: call SyncSymbol for it first")]
+    NotSynced(Series),
+    /// The registry has no such symbol.
+    #[error("`{0}` is not in the registry: a symbol gets there with its first SyncSymbol")]
+    SymbolUnknown(Symbol),
+    /// The database did not answer.
+    #[error("the database cannot be read")]
+    Database(#[from] DatabaseError),
+}
+
+impl Coded for ReadError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Fields(error) => error.code(),
+            Self::PageToken(error) => error.code(),
+            Self::NotSynced(_) => ErrorCode::NotSynced,
+            Self::SymbolUnknown(_) => ErrorCode::SymbolUnknown,
+            Self::Database(error) => error.code(),
+        }
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NotSynced(series) => vec![
+                ("call", "pocketquant.v1.MarketData/SyncSymbol".to_owned()),
+                ("symbol", series.symbol.to_string()),
+                ("interval", series.interval.to_string()),
+            ],
+            Self::Database(error) => error.metadata(),
+            Self::Fields(_) | Self::PageToken(_) | Self::SymbolUnknown(_) => Vec::new(),
+        }
+    }
+
+    fn violations(&self) -> Vec<FieldViolation> {
+        match self {
+            Self::Fields(error) => error.violations(),
+            Self::PageToken(_)
+            | Self::NotSynced(_)
+            | Self::SymbolUnknown(_)
+            | Self::Database(_) => Vec::new(),
+        }
+    }
+
+    fn resource(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::SymbolUnknown(symbol) => Some(("symbol", symbol.to_string())),
+            Self::Fields(_) | Self::PageToken(_) | Self::NotSynced(_) | Self::Database(_) => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Database(error) => error.retry_after(),
+            Self::Fields(_)
+            | Self::PageToken(_)
+            | Self::NotSynced(_)
+            | Self::SymbolUnknown(_) => None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the service does, one folder a capability.
+
+pub mod market_data;

@@ -1,0 +1,133 @@
+//! What the client is told: where, as whom, how patient.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use thiserror::Error;
+use url::Url;
+
+use crate::infrastructure::tls::TlsError;
+
+/// Where the data comes from, for accounts of all kinds.
+pub const DEFAULT_WS_URL: &str =
+    "wss://data.tradingview.com/socket.io/websocket?from=chart%2F&type=chart";
+
+/// Where log-ins and tokens come from.
+pub const DEFAULT_HTTP_URL: &str = "https://www.tradingview.com";
+
+/// As whom to log in. Secrets do not print.
+#[derive(Clone, Debug, Default)]
+pub enum Credentials {
+    /// As nobody: delayed data, fewer bars.
+    #[default]
+    Anonymous,
+    /// With a token that somebody took from a logged-in browser; lives for hours.
+    Token(SecretString),
+    /// With the cookies of a logged-in browser; live for weeks.
+    Cookies {
+        /// The cookie `sessionid`.
+        sessionid: SecretString,
+        /// The cookie `sessionid_sign`.
+        sign: Option<SecretString>,
+    },
+    /// By name and password; a captcha or a second factor is often asked for.
+    Password {
+        /// The account's name.
+        username: String,
+        /// The account's password.
+        password: SecretString,
+    },
+}
+
+/// How to reach TradingView.
+#[derive(Clone, Debug)]
+pub struct TradingViewConfig {
+    /// The WebSocket: `ws` or `wss`.
+    pub ws_url: String,
+    /// The web site: `http` or `https`.
+    pub http_url: String,
+    /// As whom.
+    pub credentials: Credentials,
+    /// A PEM file of roots that are trusted besides the public web's.
+    pub extra_roots: Option<PathBuf>,
+    /// The `Origin` of the handshake; a foreign one is refused with 403.
+    pub origin: String,
+    /// The longest wait without progress for one page of history.
+    pub history_timeout: Duration,
+    /// The longest wait for the TCP connection.
+    pub connect_timeout: Duration,
+    /// The longest wait for TLS, and for the WebSocket's opening.
+    pub handshake_timeout: Duration,
+    /// The longest wait for the server's first message.
+    pub hello_timeout: Duration,
+    /// The longest wait for an answer of the web site.
+    pub http_timeout: Duration,
+    /// A connection on which nothing at all came for this long, heartbeats neither, is dead.
+    pub dead_after: Duration,
+    /// A connection that nobody used for this long is closed.
+    pub idle_after: Duration,
+    /// Chart sessions over a connection's life; the server takes about 200.
+    pub sessions_per_connection: usize,
+}
+
+/// Why the client cannot be made.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// An address cannot be read.
+    #[error("{what} must be a {schemes} address")]
+    Url {
+        /// Which setting.
+        what: &'static str,
+        /// What it must begin with.
+        schemes: &'static str,
+    },
+    /// The origin cannot be sent.
+    #[error("the origin must be printable ASCII")]
+    Origin,
+    /// Encryption cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up the HTTP client")]
+    Http(#[source] reqwest::Error),
+}
+
+impl Default for TradingViewConfig {
+    fn default() -> Self {
+        Self {
+            ws_url: DEFAULT_WS_URL.to_owned(),
+            http_url: DEFAULT_HTTP_URL.to_owned(),
+            credentials: Credentials::default(),
+            extra_roots: None,
+            origin: "https://www.tradingview.com".to_owned(),
+            history_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            hello_timeout: Duration::from_secs(5),
+            http_timeout: Duration::from_secs(10),
+            dead_after: Duration::from_secs(30),
+            idle_after: Duration::from_mins(3),
+            sessions_per_connection: 190,
+        }
+    }
+}
+
+impl TradingViewConfig {
+    pub(super) fn parsed_ws_url(&self) -> Result<Url, ConfigError> {
+        address(&self.ws_url, ["ws", "wss"])
+            .ok_or(ConfigError::Url { what: "TRADINGVIEW_WS_URL", schemes: "ws:// or wss://" })
+    }
+
+    pub(super) fn parsed_http_url(&self) -> Result<Url, ConfigError> {
+        address(&self.http_url, ["http", "https"]).ok_or(ConfigError::Url {
+            what: "TRADINGVIEW_HTTP_URL",
+            schemes: "http:// or https://",
+        })
+    }
+}
+
+fn address(text: &str, schemes: [&str; 2]) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    (schemes.contains(&url.scheme()) && url.host_str().is_some()).then_some(url)
+}

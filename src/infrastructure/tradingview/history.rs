@@ -1,0 +1,127 @@
+//! History page by page: one chart session a request, the next page asked for when the last one
+//! was taken.
+
+use futures::StreamExt as _;
+use futures::stream;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::PROVIDER;
+use super::config::{ConfigError, TradingViewConfig};
+use super::reply::Reply;
+use super::session::{Chart, Session};
+use crate::domain::shared::Series;
+use crate::infrastructure::interfaces::{
+    HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream,
+    ProviderError, RawBar,
+};
+
+/// Bars that are asked for at once.
+const PAGE_BARS: u32 = 5_000;
+
+/// The TradingView provider. Connects when it is first asked for something.
+#[derive(Clone, Debug)]
+pub struct TradingView {
+    session: Session,
+}
+
+impl TradingView {
+    /// A client of what `config` names. Its tasks run on `tasks` and end when `stopping` is
+    /// cancelled; requests under way fail then.
+    pub fn new(
+        config: TradingViewConfig,
+        tasks: TaskTracker,
+        stopping: CancellationToken,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self { session: Session::new(config, tasks, stopping)? })
+    }
+}
+
+impl HistoryProvider for TradingView {
+    fn name(&self) -> &'static str {
+        PROVIDER
+    }
+
+    fn history(&self, request: HistoryRequest) -> HistoryStream {
+        let pages = Pages {
+            session: self.session.clone(),
+            series: request.series,
+            wanted: match request.depth {
+                HistoryDepth::Newest(count) => Some(count),
+                HistoryDepth::Full => None,
+            },
+            chart: None,
+            oldest: None,
+        };
+        stream::unfold(Some(pages), |pages| async move {
+            let mut pages = pages?;
+            match pages.next().await {
+                Ok(Some((page, last))) => Some((Ok(page), (!last).then_some(pages))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
+    }
+}
+
+/// A request that was answered up to `oldest`.
+struct Pages {
+    session: Session,
+    series: Series,
+    /// How many more bars; all, where none.
+    wanted: Option<u32>,
+    chart: Option<Chart>,
+    oldest: Option<Timestamp>,
+}
+
+impl Pages {
+    /// The next page and whether it is the last one; none where nothing is wanted.
+    async fn next(&mut self) -> Result<Option<(HistoryPage, bool)>, ProviderError> {
+        let count = self.wanted.unwrap_or(PAGE_BARS).min(PAGE_BARS);
+        if count == 0 {
+            return Ok(None);
+        }
+        let patience = self.session.config().history_timeout;
+        let first = self.chart.is_none();
+        let reply = match (&mut self.chart, self.oldest) {
+            (Some(chart), Some(oldest)) => chart.older(oldest, count, patience).await?,
+            (chart, _) => {
+                let chart = chart.insert(self.session.chart(&self.series.symbol).await?);
+                chart.newest(self.series.interval, count, patience).await?
+            }
+        };
+        if first && reply.bars.is_empty() {
+            let (symbol, detail) = (self.series.symbol.clone(), None);
+            return Err(ProviderError::NoData { provider: PROVIDER, symbol, detail });
+        }
+        Ok(Some(self.page(reply)))
+    }
+
+    fn page(&mut self, reply: Reply) -> (HistoryPage, bool) {
+        let Reply { mut bars, symbol, server_time, end } = reply;
+        // No older bar: that is the end, said or not.
+        let end = end.or_else(|| bars.is_empty().then_some(HistoryEnd::End));
+        let cut = self.keep_wanted(&mut bars);
+        // Without any clock of the server's only what has a newer bar counts as finished.
+        let newest = bars.last().map(|bar| bar.open_time).or(self.oldest);
+        let server_time = server_time.or(newest).unwrap_or(Timestamp::MIN);
+        self.oldest = bars.first().map(|bar| bar.open_time).or(self.oldest);
+        let last = end.is_some() || self.wanted == Some(0);
+        // Bars that were cut off are older ones, whatever the server said.
+        let end = if cut { None } else { end };
+        (HistoryPage { bars, server_time, symbol, end }, last)
+    }
+
+    /// Drops the oldest bars where more came than are wanted; answers whether it did.
+    fn keep_wanted(&mut self, bars: &mut Vec<RawBar>) -> bool {
+        let Some(wanted) = self.wanted else { return false };
+        let most = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let surplus = bars.len().saturating_sub(most);
+        bars.drain(..surplus);
+        let left = most - bars.len();
+        self.wanted = Some(u32::try_from(left).unwrap_or(u32::MAX));
+        surplus > 0
+    }
+}

@@ -1,0 +1,19 @@
+//! Code generated from `proto/` by `build.rs`: the public contract, in Rust.
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    unreachable_pub,
+    rustdoc::all,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
+
+/// Package `pocketquant.v1`.
+pub mod v1 {
+    tonic::include_proto!("pocketquant.v1");
+}
+
+/// Every message and service in `proto/` and what they import, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptors");

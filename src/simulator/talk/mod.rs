@@ -1,0 +1,18 @@
+//! The conversation on one connection: requests in, answers out. It knows no socket.
+
+mod bars_message;
+mod chart;
+mod delivery;
+mod dialogue;
+mod hello;
+mod outbox;
+mod page;
+mod quote;
+mod resolve;
+mod series;
+mod snapshot;
+mod symbol_info;
+mod timescale;
+
+pub(super) use dialogue::Dialogue;
+pub(super) use outbox::Due;

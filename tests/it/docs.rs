@@ -1,0 +1,31 @@
+//! What the documentation says, held against the code that it is about.
+
+use std::fs;
+use std::path::Path;
+
+use pocketquant::common::config::readme_table;
+use pocketquant::common::error::error_table;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn the_error_table_is_the_one_the_code_prints() {
+    let printed = error_table();
+    let documented: String = document("docs/errors.md")
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(documented, printed, "docs/errors.md should hold this table:\n{printed}");
+}
+
+#[test]
+fn the_readmes_settings_are_the_ones_the_code_reads() {
+    let printed = readme_table();
+    let readme = document("README.md");
+    let (_, rest) = readme.split_once("<!-- settings -->\n").unwrap();
+    let (documented, _) = rest.split_once("<!-- /settings -->").unwrap();
+    assert_eq!(documented.trim(), printed.trim(), "README.md should hold this table:\n{printed}");
+}

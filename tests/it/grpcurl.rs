@@ -1,0 +1,78 @@
+//! The lines that the README prints, typed as a person would, with the real grpcurl 1.8.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::engines::{Engine, on_every_engine};
+use crate::support::{TestApp, TestSimulator, demo_data};
+
+// grpcurl is fetched by scripts/test, as the servers are.
+on_every_engine!(
+    #[ignore = "needs grpcurl: run scripts/test"]
+    the_printed_calls_work_by_hand,
+);
+
+struct Answer {
+    ok: bool,
+    stdout: String,
+    stderr: String,
+}
+
+async fn grpcurl(arguments: &[&str]) -> Answer {
+    let program = std::env::var_os("TEST_GRPCURL").expect("scripts/test says where grpcurl is");
+    let output = Command::new(program)
+        .arg("-plaintext")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    Answer {
+        ok: output.status.success(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+async fn the_printed_calls_work_by_hand(engine: Engine) {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let app = TestApp::on(engine, &simulator, &[]).await;
+    let address = app.url.trim_start_matches("http://");
+
+    let request = r#"{"symbol":"NYSE:IBM","interval":"INTERVAL_1D","bar_count":500}"#;
+    let sync = ["-d", request, address, "pocketquant.v1.MarketData/SyncSymbol"];
+    let synced = grpcurl(&sync).await;
+    assert!(synced.ok, "{}", synced.stderr);
+    let synced: Value = serde_json::from_str(&synced.stdout).unwrap();
+    assert_eq!((&synced["barsInserted"], &synced["totalBars"]), (&500.into(), &500.into()));
+    let again: Value = serde_json::from_str(&grpcurl(&sync).await.stdout).unwrap();
+    assert_eq!(again["barsUnchanged"], 500);
+
+    let request = r#"{"symbol":"NYSE:IBM","interval":"INTERVAL_1D","limit":3}"#;
+    let bars = grpcurl(&["-d", request, address, "pocketquant.v1.MarketData/GetBars"]).await;
+    let bars: Value = serde_json::from_str(&bars.stdout).unwrap();
+    assert_eq!(bars["bars"].as_array().unwrap().len(), 3);
+    assert_eq!(bars["bars"][0]["openTime"], "2013-03-01T14:30:00Z");
+    assert_eq!(bars["bars"][0]["state"], "BAR_STATE_CLOSED");
+
+    let request = r#"{"service":"readiness"}"#;
+    let health = grpcurl(&["-d", request, address, "grpc.health.v1.Health/Check"]).await;
+    assert!(health.stdout.contains("SERVING"), "{}", health.stderr);
+
+    let request = r#"{"symbol":"nope","limit":0}"#;
+    let wrong = grpcurl(&["-d", request, address, "pocketquant.v1.MarketData/GetBars"]).await;
+    assert!(!wrong.ok);
+    for readable in ["INVALID_FIELDS", "fieldViolations", "\"symbol\"", "\"interval\"", "\"limit\""] {
+        assert!(wrong.stderr.contains(readable), "{readable}: {}", wrong.stderr);
+    }
+    let request = r#"{"symbol":"NYSE:NOPE","interval":"INTERVAL_1D"}"#;
+    let unknown = grpcurl(&["-d", request, address, "pocketquant.v1.MarketData/SyncSymbol"]).await;
+    assert!(unknown.stderr.contains("SYMBOL_NOT_FOUND"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("google.rpc.ResourceInfo"), "{}", unknown.stderr);
+
+    let described = grpcurl(&[address, "describe", "pocketquant.v1.MarketData"]).await;
+    assert!(described.stdout.contains("rpc SyncSymbol"), "{}", described.stderr);
+}
