@@ -13,9 +13,11 @@
 
 mod architecture;
 mod binary;
+mod cache;
 mod calls;
 mod cli;
 mod crash;
+mod database;
 mod docs;
 mod engines;
 mod faults;

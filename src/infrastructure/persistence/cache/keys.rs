@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::domain::shared::Series;
 
 /// How long encoded bars are kept.
-pub const BARS_TTL: Duration = Duration::from_secs(300);
+pub const BARS_TTL: Duration = Duration::from_mins(5);
 
 /// How long a series stays marked as being written, where the writer never says that it is done.
-pub const WRITING_TTL: Duration = Duration::from_secs(60);
+pub const WRITING_TTL: Duration = Duration::from_mins(1);
 
 /// How long a generation is kept. One that is lost is made anew, so this only tidies up.
-pub const GENERATION_TTL: Duration = Duration::from_secs(24 * 3_600);
+pub const GENERATION_TTL: Duration = Duration::from_hours(24);
 
 /// Where a series' generation is kept.
 pub fn generation(series: &Series) -> String {

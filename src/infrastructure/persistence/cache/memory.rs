@@ -32,12 +32,13 @@ struct Entry {
 /// Each entry lives as long as it was set for.
 struct PerEntry;
 
+#[expect(clippy::disallowed_types, reason = "the trait names them")]
 impl Expiry<String, Entry> for PerEntry {
     fn expire_after_create(
         &self,
         _: &String,
         entry: &Entry,
-        #[expect(clippy::disallowed_types, reason = "the trait names it")] _: std::time::Instant,
+        _: std::time::Instant,
     ) -> Option<Duration> {
         Some(entry.ttl)
     }
@@ -46,7 +47,7 @@ impl Expiry<String, Entry> for PerEntry {
         &self,
         _: &String,
         entry: &Entry,
-        #[expect(clippy::disallowed_types, reason = "the trait names it")] _: std::time::Instant,
+        _: std::time::Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
         Some(entry.ttl)

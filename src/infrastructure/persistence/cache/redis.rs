@@ -178,14 +178,13 @@ fn milliseconds(ttl: Duration) -> i64 {
 }
 
 fn start_error(hosts: &str, error: &Error) -> CacheError {
-    let (what, remedy) = match error.kind() {
-        ErrorKind::Auth => {
-            ("refused the log-in".to_owned(), "check the user and the password in REDIS_URL")
-        }
-        _ => (
+    let (what, remedy) = if *error.kind() == ErrorKind::Auth {
+        ("refused the log-in".to_owned(), "check the user and the password in REDIS_URL")
+    } else {
+        (
             format!("did not answer: {error}"),
             "check that it runs and that REDIS_URL names it, or unset REDIS_URL to cache in memory",
-        ),
+        )
     };
     CacheError::Config { message: format!("Redis at {hosts} {what}"), remedy: remedy.to_owned() }
 }

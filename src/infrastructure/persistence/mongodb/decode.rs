@@ -101,6 +101,7 @@ pub(super) fn revision(state: Option<&str>, revision: Option<u32>) -> Result<(u3
 }
 
 /// Any number; none where it is null.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other types are wrong alike")]
 pub(super) fn number(name: &str, value: RawBsonRef<'_>) -> Result<Option<f64>, String> {
     match value {
         RawBsonRef::Double(value) => Ok(Some(super::super::stored_number(value))),
@@ -116,6 +117,7 @@ pub(super) fn number(name: &str, value: RawBsonRef<'_>) -> Result<Option<f64>, S
 }
 
 /// A whole number that is not negative, however it is stored; none where it is null.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other types are wrong alike")]
 pub(super) fn whole<T: TryFrom<i64>>(
     name: &str,
     value: RawBsonRef<'_>,
@@ -133,6 +135,7 @@ pub(super) fn whole<T: TryFrom<i64>>(
 }
 
 /// A text; none where it is null.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other types are wrong alike")]
 pub(super) fn text<'document>(
     name: &str,
     value: RawBsonRef<'document>,
@@ -146,12 +149,11 @@ pub(super) fn text<'document>(
 
 /// A date; none where it is null.
 pub(super) fn time(name: &str, value: RawBsonRef<'_>) -> Result<Option<Timestamp>, String> {
-    match value {
-        RawBsonRef::Null | RawBsonRef::Undefined => Ok(None),
-        value => Timestamp::from_millisecond(milliseconds(name, value)?)
-            .map(Some)
-            .map_err(|error| error.to_string()),
+    if matches!(value, RawBsonRef::Null | RawBsonRef::Undefined) {
+        return Ok(None);
     }
+    let time = Timestamp::from_millisecond(milliseconds(name, value)?);
+    time.map(Some).map_err(|error| error.to_string())
 }
 
 /// When the document was made, where it does not say: from its id.
@@ -160,6 +162,7 @@ pub(super) fn made_at(id: Option<ObjectId>) -> Timestamp {
     Timestamp::from_millisecond(at).unwrap_or_default()
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other types are wrong alike")]
 fn milliseconds(name: &str, value: RawBsonRef<'_>) -> Result<i64, String> {
     match value {
         RawBsonRef::DateTime(time) => Ok(time.timestamp_millis()),

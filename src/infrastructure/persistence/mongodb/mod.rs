@@ -44,7 +44,7 @@ const SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a command may take that reads a whole index, or builds one.
-const LONG_DEADLINE: Duration = Duration::from_secs(120);
+const LONG_DEADLINE: Duration = Duration::from_mins(2);
 
 /// How long a command whose caller has given up may go on before its connection is closed.
 const ABANDONED_LIMIT: Duration = Duration::from_secs(20);
@@ -177,7 +177,7 @@ fn start_error(hosts: &str, error: &Error) -> DatabaseError {
     )
 }
 
-/// Unauthorized, AuthenticationFailed.
+/// The server's `Unauthorized` and `AuthenticationFailed`.
 const UNAUTHORIZED: [i32; 2] = [13, 18];
 
 /// Codes that pass: a server that stops, steps down, is overloaded, out of space or too slow.
@@ -187,24 +187,24 @@ const TRANSIENT: [i32; 25] = [
     10107, 13435, 13436, 14031,
 ];
 
-/// InterruptedAtShutdown and the other interruptions.
+/// `InterruptedAtShutdown` and the other interruptions.
 const INTERRUPTED: RangeInclusive<i32> = 11_600..=11_602;
 
 /// What the driver's `error` means to a caller.
 fn database_error(error: &Error) -> DatabaseError {
-    let passes = match &*error.kind {
+    let is_gone = matches!(
+        &*error.kind,
         ErrorKind::ServerSelection { .. }
-        | ErrorKind::Io(_)
-        | ErrorKind::ConnectionPoolCleared { .. }
-        | ErrorKind::DnsResolve { .. }
-        | ErrorKind::Authentication { .. }
-        | ErrorKind::Shutdown => true,
-        _ => {
-            error.contains_label("RetryableWriteError")
-                || error.contains_label("TransientTransactionError")
-                || code(error).is_some_and(is_transient_code)
-        }
-    };
+            | ErrorKind::Io(_)
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::DnsResolve { .. }
+            | ErrorKind::Authentication { .. }
+            | ErrorKind::Shutdown
+    );
+    let passes = is_gone
+        || error.contains_label("RetryableWriteError")
+        || error.contains_label("TransientTransactionError")
+        || code(error).is_some_and(is_transient_code);
     let (engine, detail, cause) = (ENGINE, first_line(error), Some(Arc::new(error.clone()) as _));
     if passes {
         DatabaseError::Unavailable { engine, detail, cause }
@@ -218,6 +218,7 @@ fn is_transient_code(code: i32) -> bool {
 }
 
 /// The server's code, where it was the server that refused.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other kind has one")]
 fn code(error: &Error) -> Option<i32> {
     match &*error.kind {
         ErrorKind::Command(CommandError { code, .. }) => Some(*code),
@@ -238,7 +239,7 @@ fn first_line(error: &Error) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// DuplicateKey: another writer was faster.
+/// `DuplicateKey`: another writer was faster.
 fn is_duplicate_key(error: &Error) -> bool {
     code(error) == Some(11_000)
 }

@@ -2,7 +2,7 @@
 
 use futures::stream::TryStreamExt as _;
 use jiff::Timestamp;
-use mongodb::bson::{Bson, DateTime, Document, RawDocument, doc};
+use mongodb::bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, doc};
 use mongodb::options::{FindOptions, Hint};
 
 use super::super::bars::{BarColumns, BarOrder, BarQuery, SeriesSummary};
@@ -155,7 +155,7 @@ impl Ohlcv {
                 batches.try_next().await.map_err(|error| database_error(&error))?
             {
                 for value in batch.doc_slices().map_err(|error| database_error(&error))? {
-                    let document = value.ok().and_then(|value| value.as_document());
+                    let document = value.ok().and_then(RawBsonRef::as_document);
                     let document = document.ok_or_else(|| {
                         DatabaseError::corrupt(COLLECTION, "a batch", "it holds no documents")
                     })?;

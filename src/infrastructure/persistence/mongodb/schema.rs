@@ -13,16 +13,16 @@ use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
 use super::{symbols, sync_status};
 
-/// NamespaceExists: another process was faster.
+/// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
 
 /// Unauthorized.
 const UNAUTHORIZED: i32 = 13;
 
-/// DuplicateKey.
+/// `DuplicateKey`.
 const DUPLICATE_KEY: i32 = 11_000;
 
-/// IndexOptionsConflict, IndexKeySpecsConflict.
+/// `IndexOptionsConflict` and `IndexKeySpecsConflict`.
 const CONFLICTS: [i32; 2] = [85, 86];
 
 /// What a collection has.
@@ -229,6 +229,7 @@ fn index_error(collection: &str, name: &str, keys: &str, error: &Error) -> Datab
 }
 
 /// Some clients write an index's directions as doubles.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a direction is a number")]
 fn same_keys(a: &Document, b: &Document) -> bool {
     let direction = |value: &Bson| match value {
         Bson::Int32(value) => f64::from(*value),

@@ -26,6 +26,9 @@ const UPDATE: &str = "UPDATE ohlcv SET open = ?3, high = ?4, low = ?5, close = ?
 const COLUMNS: &str =
     "open_time, open, high, low, close, volume, revision, finality_unknown, source, tick_count";
 
+/// Final bars, the first and the last final bar's open time, whether there is any bar.
+type SummaryRow = (i64, Option<i64>, Option<i64>, bool);
+
 /// The table `ohlcv`.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Ohlcv(Sqlite);
@@ -145,8 +148,7 @@ impl Ohlcv {
               ORDER BY open_time DESC LIMIT 1), \
              EXISTS (SELECT 1 FROM ohlcv AS o WHERE o.series_id = s.series_id) \
              FROM series AS s WHERE exchange = ?1 AND symbol = ?2 AND interval = ?3";
-        type Found = (i64, Option<i64>, Option<i64>, bool);
-        let found: Option<Found> = self
+        let found: Option<SummaryRow> = self
             .0
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql).map_err(database_error)?;

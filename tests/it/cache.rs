@@ -1,0 +1,308 @@
+//! The cache: one contract for both engines, the generations of series, and a Redis that goes
+//! away.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use pocketquant::domain::shared::{Interval, Series, Symbol};
+use pocketquant::infrastructure::persistence::cache::{MAX_VALUE_BYTES, keys};
+use pocketquant::infrastructure::persistence::{
+    Cache, CacheConfig, CacheError, CacheRead, ReadTicket, SeriesCache,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::servers::{self, Server};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+async fn memory() -> Cache {
+    Cache::connect(CacheConfig::Memory).await.unwrap()
+}
+
+async fn redis() -> Cache {
+    connect(&servers::redis_url().await).await
+}
+
+async fn connect(url: &str) -> Cache {
+    Cache::connect(CacheConfig::Redis { url: url.into() }).await.unwrap()
+}
+
+macro_rules! on_both_engines {
+    ($($name:ident),* $(,)?) => {
+        mod in_memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::memory().await).await;
+            })*
+        }
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs a real redis-server: run scripts/test"]
+            async fn $name() {
+                super::$name(super::redis().await).await;
+            })*
+        }
+    };
+}
+
+on_both_engines!(
+    what_is_set_is_got_until_it_is_deleted,
+    what_is_set_is_gone_after_its_time,
+    only_one_of_many_sets_what_is_absent,
+    a_value_is_replaced_only_where_it_is_the_expected_one,
+    a_value_that_is_too_large_is_not_kept,
+    an_answer_is_served_until_its_series_is_written,
+    a_reader_that_was_overtaken_by_a_write_fills_nothing,
+    while_a_series_is_written_it_is_neither_read_nor_filled,
+    a_writer_that_dies_costs_cache_and_nothing_else,
+    readers_that_meet_at_a_new_series_agree_on_its_generation,
+);
+
+/// A text that no other test has, nor an earlier run.
+fn fresh(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let run = Timestamp::now().as_microsecond();
+    format!("{what}{run}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn fresh_series() -> Series {
+    Series::new(Symbol::new("TEST", &fresh("S").to_uppercase()).unwrap(), Interval::M1)
+}
+
+async fn what_is_set_is_got_until_it_is_deleted(cache: Cache) {
+    let key = fresh("key:");
+    cache.ping().await.unwrap();
+    assert_eq!(cache.get(&key).await.unwrap(), None);
+    for value in [Bytes::from_static(b"\0\xff\r\n$"), Bytes::new(), Bytes::from_static(b"b")] {
+        cache.set(&key, value.clone(), MINUTE).await.unwrap();
+        assert_eq!(cache.get(&key).await.unwrap(), Some(value));
+    }
+    cache.delete(&key).await.unwrap();
+    cache.delete(&key).await.unwrap();
+    assert_eq!(cache.get(&key).await.unwrap(), None);
+}
+
+async fn what_is_set_is_gone_after_its_time(cache: Cache) {
+    let (short, long) = (fresh("key:"), fresh("key:"));
+    let value = Bytes::from_static(b"v");
+    cache.set(&long, value.clone(), MINUTE).await.unwrap();
+    let brief = Duration::from_millis(30);
+    cache.set(&short, value.clone(), MINUTE).await.unwrap();
+    cache.set(&short, value.clone(), brief).await.unwrap();
+    gone(&cache, &short).await;
+    assert!(cache.set_if_absent(&short, value.clone(), brief).await.unwrap());
+    gone(&cache, &short).await;
+    assert_eq!(cache.get(&long).await.unwrap(), Some(value));
+}
+
+async fn gone(cache: &Cache, key: &str) {
+    let deadline = Instant::now() + MINUTE / 2;
+    while cache.get(key).await.unwrap().is_some() {
+        assert!(Instant::now() < deadline, "it stays");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn only_one_of_many_sets_what_is_absent(cache: Cache) {
+    let key = fresh("key:");
+    let set = |number: u32| {
+        let (cache, key) = (cache.clone(), key.clone());
+        async move { cache.set_if_absent(&key, number.to_string().into(), MINUTE).await.unwrap() }
+    };
+    let won = futures::future::join_all((0..20).map(set)).await;
+    let winners: Vec<_> = (0..20).filter(|number| won[*number]).collect();
+    assert_eq!(winners.len(), 1, "{won:?}");
+    assert_eq!(cache.get(&key).await.unwrap(), Some(winners[0].to_string().into()));
+}
+
+async fn a_value_is_replaced_only_where_it_is_the_expected_one(cache: Cache) {
+    let key = fresh("key:");
+    let [a, b, c] = [b"a", b"b", b"c"].map(|text| Bytes::from_static(text));
+    assert!(!cache.replace(&key, &a, b.clone(), MINUTE).await.unwrap());
+    cache.set(&key, a.clone(), MINUTE).await.unwrap();
+    assert!(!cache.replace(&key, &c, b.clone(), MINUTE).await.unwrap());
+    assert!(cache.replace(&key, &a, b.clone(), MINUTE).await.unwrap());
+    assert_eq!(cache.get(&key).await.unwrap(), Some(b));
+}
+
+async fn a_value_that_is_too_large_is_not_kept(cache: Cache) {
+    let key = fresh("key:");
+    let most = Bytes::from(vec![7; MAX_VALUE_BYTES]);
+    cache.set(&key, most.clone(), MINUTE).await.unwrap();
+    assert_eq!(cache.get(&key).await.unwrap(), Some(most));
+    let large = Bytes::from(vec![7; MAX_VALUE_BYTES + 1]);
+    cache.set(&key, large.clone(), MINUTE).await.unwrap();
+    assert_eq!(cache.get(&key).await.unwrap(), None);
+    assert!(!cache.set_if_absent(&key, large, MINUTE).await.unwrap());
+}
+
+/// The ticket of a reader that found nothing.
+async fn missed(cache: &SeriesCache, series: &Series, query: &str) -> ReadTicket {
+    match cache.read(series, query).await {
+        CacheRead::Miss(ticket) => ticket,
+        CacheRead::Hit(bytes) => panic!("{bytes:?}"),
+    }
+}
+
+async fn hit(cache: &SeriesCache, series: &Series, query: &str) -> Option<Bytes> {
+    match cache.read(series, query).await {
+        CacheRead::Miss(_) => None,
+        CacheRead::Hit(bytes) => Some(bytes),
+    }
+}
+
+async fn fill(cache: &SeriesCache, series: &Series, bytes: &'static [u8]) {
+    let ticket = missed(cache, series, "q").await;
+    cache.fill(ticket, Bytes::from_static(bytes)).await;
+}
+
+async fn an_answer_is_served_until_its_series_is_written(cache: Cache) {
+    let (cache, series, other) = (SeriesCache::new(cache), fresh_series(), fresh_series());
+    fill(&cache, &series, b"old").await;
+    fill(&cache, &other, b"other").await;
+    assert_eq!(hit(&cache, &series, "q").await, Some(Bytes::from_static(b"old")));
+    assert_eq!(hit(&cache, &series, "another").await, None);
+    cache.begin_write(&series).await;
+    cache.finish_write(&series).await;
+    assert_eq!(hit(&cache, &series, "q").await, None);
+    fill(&cache, &series, b"new").await;
+    assert_eq!(hit(&cache, &series, "q").await, Some(Bytes::from_static(b"new")));
+    assert_eq!(hit(&cache, &other, "q").await, Some(Bytes::from_static(b"other")));
+}
+
+async fn a_reader_that_was_overtaken_by_a_write_fills_nothing(cache: Cache) {
+    let (cache, series) = (SeriesCache::new(cache), fresh_series());
+    let before = missed(&cache, &series, "q").await;
+    cache.begin_write(&series).await;
+    let during = missed(&cache, &series, "q").await;
+    cache.finish_write(&series).await;
+    cache.fill(before, Bytes::from_static(b"old")).await;
+    cache.fill(during, Bytes::from_static(b"half")).await;
+    assert_eq!(hit(&cache, &series, "q").await, None);
+}
+
+async fn while_a_series_is_written_it_is_neither_read_nor_filled(cache: Cache) {
+    let (cache, series) = (SeriesCache::new(cache), fresh_series());
+    fill(&cache, &series, b"old").await;
+    cache.begin_write(&series).await;
+    assert_eq!(hit(&cache, &series, "q").await, None);
+    fill(&cache, &series, b"half").await;
+    assert_eq!(hit(&cache, &series, "q").await, None);
+}
+
+async fn a_writer_that_dies_costs_cache_and_nothing_else(cache: Cache) {
+    let series = fresh_series();
+    let of_readers = SeriesCache::new(cache.clone());
+    fill(&of_readers, &series, b"old").await;
+    SeriesCache::new(cache.clone()).begin_write(&series).await;
+    assert_eq!(hit(&of_readers, &series, "q").await, None);
+    // A minute later.
+    cache.delete(&keys::generation(&series)).await.unwrap();
+    assert_eq!(hit(&of_readers, &series, "q").await, None);
+    fill(&of_readers, &series, b"new").await;
+    assert_eq!(hit(&of_readers, &series, "q").await, Some(Bytes::from_static(b"new")));
+}
+
+async fn readers_that_meet_at_a_new_series_agree_on_its_generation(cache: Cache) {
+    let (cache, series) = (SeriesCache::new(cache), fresh_series());
+    let readers = (0..16).map(|_| missed(&cache, &series, "q"));
+    let tickets = futures::future::join_all(readers).await;
+    // Whichever of them it is that fills.
+    let last = tickets.into_iter().next_back().unwrap();
+    cache.fill(last, Bytes::from_static(b"same")).await;
+    assert_eq!(hit(&cache, &series, "q").await, Some(Bytes::from_static(b"same")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_named_without_the_password() {
+    let port = servers::free_port();
+    let begun = Instant::now();
+    for url in [format!("redis://:hunter2@127.0.0.1:{port}"), "no url: hunter2".to_owned()] {
+        let config = CacheConfig::Redis { url: url.clone().into() };
+        let error = Cache::connect(config.clone()).await.unwrap_err();
+        assert!(matches!(error, CacheError::Config { .. }), "{error:?}");
+        let text = format!("{error} {error:?} {config:?}");
+        assert!(text.contains("REDIS_URL") && !text.contains("hunter2"), "{text}");
+        assert!(url.starts_with("no") || text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+/// Every read and write comes back soon, whatever the server does.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let result = work.await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    result
+}
+
+/// Reads until an answer is kept again.
+async fn heals(cache: &SeriesCache, series: &Series) {
+    let deadline = Instant::now() + MINUTE / 2;
+    while in_time(hit(cache, series, "healed")).await.is_none() {
+        assert!(Instant::now() < deadline, "it does not heal");
+        if let CacheRead::Miss(ticket) = in_time(cache.read(series, "healed")).await {
+            in_time(cache.fill(ticket, Bytes::from_static(b"again"))).await;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn a_killed_server_is_an_error_at_once_and_no_error_to_readers_and_heals() {
+    let mut server = Server::redis().await;
+    let raw = connect(&server.url()).await;
+    let (cache, series) = (SeriesCache::new(raw.clone()), fresh_series());
+    fill(&cache, &series, b"old").await;
+    server.crash();
+    for _ in 0..50 {
+        let got = in_time(raw.get("key")).await;
+        assert!(matches!(got, Err(CacheError::Unavailable { .. })), "{got:?}");
+    }
+    assert_eq!(in_time(hit(&cache, &series, "q")).await, None);
+    in_time(cache.begin_write(&series)).await;
+    in_time(cache.finish_write(&series)).await;
+    server.restart().await;
+    heals(&cache, &series).await;
+    raw.ping().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn what_was_kept_before_a_write_that_the_cache_missed_is_never_served() {
+    let server = Server::redis().await;
+    let (cache, series) = (SeriesCache::new(connect(&server.url()).await), fresh_series());
+    fill(&cache, &series, b"old").await;
+    server.freeze();
+    in_time(cache.begin_write(&series)).await;
+    in_time(cache.finish_write(&series)).await;
+    server.thaw();
+    // The server is back with all it had; another process may have kept it from being asked.
+    heals(&cache, &series).await;
+    let after = hit(&cache, &series, "q").await;
+    assert_ne!(after, Some(Bytes::from_static(b"old")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn thousands_of_calls_to_a_server_that_hangs_are_errors_and_pile_up_nothing() {
+    let server = Server::redis().await;
+    let cache = connect(&server.url()).await;
+    server.freeze();
+    let calls = (0..5_000).map(|number| {
+        let cache = cache.clone();
+        async move { cache.get(&format!("key:{number}")).await }
+    });
+    let got = in_time(futures::future::join_all(calls)).await;
+    let failed = |got: &Result<_, _>| matches!(got, Err(CacheError::Unavailable { .. }));
+    assert!(got.iter().all(failed));
+    server.thaw();
+    let deadline = Instant::now() + MINUTE / 2;
+    while in_time(cache.ping()).await.is_err() {
+        assert!(Instant::now() < deadline, "it does not heal");
+        sleep(Duration::from_millis(20)).await;
+    }
+}

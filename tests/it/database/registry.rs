@@ -1,0 +1,164 @@
+//! What symbols and sync statuses promise, on both engines.
+
+use jiff::Timestamp;
+use pocketquant::domain::shared::{Interval, Series, Symbol};
+use pocketquant::domain::symbol::{SessionSpec, SymbolDescription, SymbolInfo};
+use pocketquant::domain::sync::{SyncState, SyncStatus};
+use pocketquant::infrastructure::persistence::{SymbolFilter, SyncStatusFilter};
+
+use super::{Store, on_both_engines, series, time};
+
+on_both_engines!(
+    a_symbol_is_read_as_it_was_put,
+    symbols_are_listed_in_order_page_by_page,
+    a_status_is_read_as_it_was_put,
+    statuses_are_listed_in_order_page_by_page,
+    unfinished_syncs_become_errors,
+);
+
+fn info(symbol: &str) -> SymbolInfo {
+    SymbolInfo {
+        symbol: Symbol::parse(symbol).unwrap(),
+        description: SymbolDescription::default(),
+        active: true,
+        created_at: time(1),
+        updated_at: time(2),
+    }
+}
+
+async fn a_symbol_is_read_as_it_was_put(store: &Store) {
+    let symbols = store.database.symbols();
+    let bare = info("TSE:7203");
+    assert_eq!(symbols.get(&bare.symbol).await.unwrap(), None);
+    let full = SymbolInfo {
+        description: SymbolDescription {
+            name: Some("TOYOTA".to_owned()),
+            description: Some("トヨタ自動車".to_owned()),
+            asset_type: Some("stock".to_owned()),
+            currency: Some("JPY".to_owned()),
+            session: Some(SessionSpec {
+                timezone: "Asia/Tokyo".to_owned(),
+                session: "0900-1130,1230-1500".to_owned(),
+                holidays: "20240101".to_owned(),
+                corrections: String::new(),
+            }),
+            price_scale: Some(u32::MAX),
+        },
+        active: false,
+        updated_at: time(3),
+        ..bare.clone()
+    };
+    for info in [&bare, &full, &bare] {
+        symbols.put(info).await.unwrap();
+        assert_eq!(symbols.get(&info.symbol).await.unwrap().as_ref(), Some(info));
+    }
+    let (one, other) = (info("A:B"), SymbolInfo { active: false, ..info("A:B") });
+    let (first, second) = tokio::join!(symbols.put(&one), symbols.put(&other));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(symbols.list(&SymbolFilter::default(), None, 9).await.unwrap().len(), 2);
+}
+
+async fn symbols_are_listed_in_order_page_by_page(store: &Store) {
+    let symbols = store.database.symbols();
+    let names = ["A:Z", "AA:B", "B:A", "B:A.B", "B:A1", "B:AB", "C_1:A"];
+    for name in names.iter().rev() {
+        let active = *name != "B:A1";
+        symbols.put(&SymbolInfo { active, ..info(name) }).await.unwrap();
+    }
+    let list = async |filter: SymbolFilter, limit| {
+        let (mut found, mut after): (Vec<String>, Option<Symbol>) = (Vec::new(), None);
+        loop {
+            let page = symbols.list(&filter, after.as_ref(), limit).await.unwrap();
+            assert!(page.len() <= usize::try_from(limit).unwrap());
+            let Some(last) = page.last() else { return found };
+            after = Some(last.symbol.clone());
+            found.extend(page.iter().map(|info| info.symbol.to_string()));
+        }
+    };
+    for limit in [1, 2, 3, 100] {
+        assert_eq!(list(SymbolFilter::default(), limit).await, names);
+    }
+    let of_b = SymbolFilter { exchange: Some("B".to_owned()), active: None };
+    assert_eq!(list(of_b, 2).await, names[2..6]);
+    let inactive = SymbolFilter { exchange: None, active: Some(false) };
+    assert_eq!(list(inactive, 2).await, ["B:A1"]);
+    let active = SymbolFilter { exchange: Some("B".to_owned()), active: Some(true) };
+    assert_eq!(list(active, 2).await, ["B:A", "B:A.B", "B:AB"]);
+}
+
+fn status(series: Series, state: SyncState) -> SyncStatus {
+    SyncStatus { state, ..SyncStatus::pending(series) }
+}
+
+async fn a_status_is_read_as_it_was_put(store: &Store) {
+    let statuses = store.database.sync_statuses();
+    let series = series("NASDAQ:AAPL", Interval::D1);
+    assert_eq!(statuses.get(&series).await.unwrap(), None);
+    let full = SyncStatus {
+        bar_count: 55_765,
+        last_sync_at: Some(time(5) + jiff::SignedDuration::from_millis(123)),
+        last_bar_at: Some(time(4)),
+        error_message: Some("no `x`".to_owned()),
+        ..status(series.clone(), SyncState::Error)
+    };
+    for expected in
+        [&SyncStatus::pending(series.clone()), &full, &status(series, SyncState::Completed)]
+    {
+        statuses.put(expected, time(9)).await.unwrap();
+        assert_eq!(statuses.get(&expected.series).await.unwrap().as_ref(), Some(expected));
+    }
+}
+
+async fn statuses_are_listed_in_order_page_by_page(store: &Store) {
+    let statuses = store.database.sync_statuses();
+    // By the interval's text: `15m` before `1M` before `1d`.
+    let expected = [
+        series("A:Z", Interval::D1),
+        series("B:A", Interval::M15),
+        series("B:A", Interval::Mo1),
+        series("B:A", Interval::D1),
+        series("B:A", Interval::H1),
+        series("B:B", Interval::M1),
+    ];
+    for series in expected.iter().rev() {
+        let state =
+            if series.interval == Interval::D1 { SyncState::Error } else { SyncState::Completed };
+        statuses.put(&status(series.clone(), state), time(0)).await.unwrap();
+    }
+    let list = async |filter: SyncStatusFilter, limit| {
+        let (mut found, mut after): (Vec<Series>, Option<Series>) = (Vec::new(), None);
+        loop {
+            let page = statuses.list(&filter, after.as_ref(), limit).await.unwrap();
+            let Some(last) = page.last() else { return found };
+            after = Some(last.series.clone());
+            found.extend(page.into_iter().map(|status| status.series));
+        }
+    };
+    for limit in [1, 2, 4, 100] {
+        assert_eq!(list(SyncStatusFilter::default(), limit).await, expected);
+    }
+    let of_b = SyncStatusFilter { exchange: Some("B".to_owned()), state: None };
+    assert_eq!(list(of_b.clone(), 2).await, expected[1..]);
+    let failed = SyncStatusFilter { state: Some(SyncState::Error), ..of_b };
+    assert_eq!(list(failed, 1).await, expected[3..4]);
+}
+
+async fn unfinished_syncs_become_errors(store: &Store) {
+    let statuses = store.database.sync_statuses();
+    let of = |state| (series(&format!("A:{}", state as u8), Interval::D1), state);
+    for (series, state) in SyncState::ALL.map(of) {
+        let before = SyncStatus { bar_count: 3, ..status(series, state) };
+        statuses.put(&before, time(0)).await.unwrap();
+    }
+    let failed = statuses.fail_unfinished(SyncStatus::INTERRUPTED, time(1)).await.unwrap();
+    assert_eq!(failed, 2);
+    for (series, state) in SyncState::ALL.map(of) {
+        let now = statuses.get(&series).await.unwrap().unwrap();
+        let unfinished = matches!(state, SyncState::Pending | SyncState::Syncing);
+        let message = unfinished.then(|| SyncStatus::INTERRUPTED.to_owned());
+        assert_eq!(now.state, if unfinished { SyncState::Error } else { state });
+        assert_eq!((now.error_message, now.bar_count), (message, 3));
+    }
+    assert_eq!(statuses.fail_unfinished("again", Timestamp::UNIX_EPOCH).await.unwrap(), 0);
+}
