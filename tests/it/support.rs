@@ -34,7 +34,9 @@ pub fn demo_data() -> &'static Path {
             let name = path.file_name().unwrap().to_str().unwrap();
             if let Some(name) = name.strip_suffix(".gz") {
                 let mut text = String::new();
-                GzDecoder::new(std::fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+                GzDecoder::new(std::fs::File::open(&path).unwrap())
+                    .read_to_string(&mut text)
+                    .unwrap();
                 std::fs::write(folder.path().join(name), text).unwrap();
             } else if name == "symbols.json" {
                 std::fs::copy(&path, folder.path().join(name)).unwrap();
@@ -111,10 +113,7 @@ impl TestApp {
     }
 
     /// On whatever `settings` name.
-    pub async fn with_settings(
-        simulator: &TestSimulator,
-        settings: Vec<(String, String)>,
-    ) -> Self {
+    pub async fn with_settings(simulator: &TestSimulator, settings: Vec<(String, String)>) -> Self {
         Self::in_folder(simulator, Arc::new(tempfile::tempdir().unwrap()), settings).await
     }
 
@@ -210,13 +209,13 @@ impl TestApp {
         self.market_data.get_sync_status(request).await.map(tonic::Response::into_inner)
     }
 
-    /// Everything that is stored, through ExportBars.
+    /// Everything that is stored, through `ExportBars`.
     pub async fn export(&mut self, symbol: &str, interval: pb::Interval) -> Vec<ExportedBar> {
         exported(&mut self.market_data, symbol, interval).await
     }
 }
 
-/// Everything that is stored of a series, through ExportBars; nothing where it was never synced.
+/// Everything that is stored of a series, through `ExportBars`; nothing where it was never synced.
 pub async fn exported(
     client: &mut MarketDataClient<Channel>,
     symbol: &str,
@@ -247,7 +246,7 @@ pub async fn exported(
     bars
 }
 
-/// A bar as ExportBars sends it: open, high, low, close, volume.
+/// A bar as `ExportBars` sends it: open, high, low, close, volume.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExportedBar {
     pub time_ms: i64,

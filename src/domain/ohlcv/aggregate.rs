@@ -74,22 +74,20 @@ impl OhlcvAggregate {
 fn replacement(old: Option<&StoredBar>, fetched: &FetchedBar) -> Option<StoredBar> {
     let (open, values) = (fetched.range.open(), fetched.values);
     let Some(old) = old else {
-        return Some(match fetched.finished {
-            true => StoredBar::closed(open, values, BarSource::Provider),
-            false => StoredBar::forming(open, values, BarSource::Provider),
+        return Some(if fetched.finished {
+            StoredBar::closed(open, values, BarSource::Provider)
+        } else {
+            StoredBar::forming(open, values, BarSource::Provider)
         });
     };
     let same = old.values == values;
     match (old.is_final(), fetched.finished) {
         (false, true) => Some(StoredBar::closed(open, values, BarSource::Provider)),
-        (false, false) if same => None,
-        (false, false) => Some(StoredBar::forming(open, values, BarSource::Provider)),
-        (true, true) if same => None,
+        (false, false) | (true, true) if same => None,
         (true, true) => Some(old.revised(values, BarSource::Provider)),
-        (true, false) if old.finality_unknown => {
-            Some(StoredBar::forming(open, values, BarSource::Provider))
-        }
-        (true, false) => None,
+        // Final stays final, unless nobody ever said that it was.
+        (true, false) if !old.finality_unknown => None,
+        (_, false) => Some(StoredBar::forming(open, values, BarSource::Provider)),
     }
 }
 

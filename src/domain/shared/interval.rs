@@ -103,21 +103,20 @@ impl Interval {
 
     /// The longest time from a bar's open to its close: nominal for weeks and months (31 days).
     pub const fn nominal_length(self) -> Duration {
-        const DAY: u64 = 86_400;
         match self {
-            Self::D1 => Duration::from_secs(DAY),
-            Self::W1 => Duration::from_secs(7 * DAY),
-            Self::Mo1 => Duration::from_secs(31 * DAY),
-            Self::M1 => Duration::from_secs(60),
-            Self::M3 => Duration::from_secs(180),
-            Self::M5 => Duration::from_secs(300),
-            Self::M15 => Duration::from_secs(900),
-            Self::M30 => Duration::from_secs(1_800),
-            Self::M45 => Duration::from_secs(2_700),
-            Self::H1 => Duration::from_secs(3_600),
-            Self::H2 => Duration::from_secs(7_200),
-            Self::H3 => Duration::from_secs(10_800),
-            Self::H4 => Duration::from_secs(14_400),
+            Self::M1 => Duration::from_mins(1),
+            Self::M3 => Duration::from_mins(3),
+            Self::M5 => Duration::from_mins(5),
+            Self::M15 => Duration::from_mins(15),
+            Self::M30 => Duration::from_mins(30),
+            Self::M45 => Duration::from_mins(45),
+            Self::H1 => Duration::from_hours(1),
+            Self::H2 => Duration::from_hours(2),
+            Self::H3 => Duration::from_hours(3),
+            Self::H4 => Duration::from_hours(4),
+            Self::D1 => Duration::from_hours(24),
+            Self::W1 => Duration::from_hours(7 * 24),
+            Self::Mo1 => Duration::from_hours(31 * 24),
         }
     }
 }

@@ -95,7 +95,9 @@ pub(super) fn parse_week(session: &str) -> Result<Week, SessionError> {
             ranges.clone_from(&plain);
         }
     }
-    named.iter_mut().for_each(|ranges| ranges.sort_unstable());
+    for ranges in &mut named {
+        ranges.sort_unstable();
+    }
     let overlapping = |ranges: &Vec<Hours>| !ranges.is_sorted_by(|a, b| a.end <= b.start);
     if named.iter().all(Vec::is_empty) || named.iter().any(overlapping) {
         return Err(error());

@@ -10,7 +10,7 @@ use crate::domain::symbol::TradingSession;
 use crate::infrastructure::persistence::{Database, DatabaseError};
 
 /// How long another process may not notice that a session changed.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+const KEPT_FOR: Duration = Duration::from_mins(1);
 /// Sessions kept at most; the largest holds some thousand dates.
 const KEPT: u64 = 10_000;
 

@@ -25,7 +25,7 @@ use crate::infrastructure::interfaces::{
 use crate::infrastructure::persistence::{Database, DatabaseError, SeriesCache, SeriesSummary};
 
 /// How long the status row of an ended sync is tried to be written while the database is away.
-const SETTLE_WITHIN: Duration = Duration::from_secs(120);
+const SETTLE_WITHIN: Duration = Duration::from_mins(2);
 /// How long is waited between two tries.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -52,7 +52,8 @@ impl SyncRun {
         self.mark_syncing(series).await?;
         progress.send_modify(|progress| progress.state = SyncState::Syncing);
         let doubtful = self.oldest_doubt(series).await?;
-        let mut copy = Copy { run: self, series, progress, report: SyncReport::new(series.clone()) };
+        let mut copy =
+            Copy { run: self, series, progress, report: SyncReport::new(series.clone()) };
         let mut oldest = copy.pages(depth, None, None).await?;
         if let (Some(doubtful), Some(reached)) = (doubtful, oldest)
             && doubtful < reached
@@ -199,9 +200,8 @@ impl Copy<'_> {
             run.stopping.run_until_cancelled(pages.next()).await.ok_or(SyncError::Interrupted)?
         {
             // While the service stops, its connections end too: that is no fault of the provider.
-            let mut page = page.map_err(|error| match run.stopping.is_cancelled() {
-                true => SyncError::Interrupted,
-                false => error.into(),
+            let mut page = page.map_err(|error| {
+                if run.stopping.is_cancelled() { SyncError::Interrupted } else { error.into() }
             })?;
             if let Some(said) = page.symbol.take() {
                 self.observe(&said).await?;

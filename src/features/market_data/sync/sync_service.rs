@@ -100,7 +100,8 @@ impl SyncService {
         queue.push(ticket.clone());
         drop(queues);
         let service = self.clone();
-        let task = async move { service.carry_out(series, depth, sender, previous).await };
+        let task =
+            Box::pin(async move { service.carry_out(series, depth, sender, previous).await });
         drop(self.shared.lifecycle.spawn("sync", task));
         Ok(ticket)
     }
@@ -115,7 +116,7 @@ impl SyncService {
         let run = &self.shared.run;
         let outcome = match self.turn(previous).await {
             Ok(_slot) => {
-                let work = run.copy_series(&series, depth, &progress);
+                let work = Box::pin(run.copy_series(&series, depth, &progress));
                 catch_panic("sync", work).await.unwrap_or(Err(SyncError::Crashed))
             }
             Err(error) => Err(error),

@@ -18,10 +18,8 @@ impl TryFrom<pb::SyncSymbolRequest> for SyncSymbol {
         }
         let most = MAX_SYNC_BAR_COUNT;
         let bars = violations.count("bar_count", request.bar_count, most, most);
-        let depth = match request.full_history {
-            true => HistoryDepth::Full,
-            false => HistoryDepth::Newest(bars),
-        };
+        let depth =
+            if request.full_history { HistoryDepth::Full } else { HistoryDepth::Newest(bars) };
         violations.finish(series.map(|series| Self { series, depth }))
     }
 }
