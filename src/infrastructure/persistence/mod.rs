@@ -7,6 +7,7 @@ mod bars;
 pub mod cache;
 mod database;
 mod error;
+mod export;
 mod mongodb;
 mod sqlite;
 mod symbols;
@@ -14,10 +15,11 @@ mod sync_statuses;
 
 use jiff::Timestamp;
 
-pub use bars::{BarColumns, BarOrder, BarQuery, BarStream, Bars, SeriesSummary};
+pub use bars::{BarOrder, BarQuery, Bars, SeriesSummary};
 pub use cache::{Cache, CacheConfig, CacheError, CacheRead, ReadTicket, SeriesCache};
 pub use database::{Database, DatabaseConfig};
 pub use error::{Cause, DatabaseError};
+pub use export::{BarColumns, BarStream};
 pub use symbols::{SymbolFilter, Symbols};
 pub use sync_statuses::{SyncStatusFilter, SyncStatuses};
 

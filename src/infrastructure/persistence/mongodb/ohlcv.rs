@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document, RawBsonRef, RawDocument, doc};
 use mongodb::options::{FindOptions, Hint};
 
-use super::super::bars::{BarColumns, BarOrder, BarQuery, SeriesSummary};
+use super::super::bars::{BarOrder, BarQuery, SeriesSummary};
+use super::super::export::BarColumns;
 use super::super::{millisecond_before, millisecond_from};
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, database_error, decode, schema};
 use crate::domain::ohlcv::{BarState, StoredBar};

@@ -5,6 +5,7 @@
 
 mod migrations;
 mod ohlcv;
+mod ohlcv_write;
 mod pool;
 mod symbols;
 mod sync_status;
