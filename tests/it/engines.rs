@@ -21,7 +21,7 @@ impl Engine {
                 vec![
                     ("MONGODB_URL", servers::mongodb_url().await),
                     ("MONGODB_DATABASE", database),
-                    ("REDIS_URL", servers::redis_url().await),
+                    ("REDIS_URL", servers::own_redis_url().await),
                 ]
             }
         }

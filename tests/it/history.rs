@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::simulator::SimulatorConfig;
+use prost::Message as _;
 use tonic::Code;
 
 use crate::engines::{Engine, on_every_engine};
@@ -287,4 +288,46 @@ async fn a_series_without_bars_says_which_call_fetches_it() {
         .await
         .unwrap();
     assert!(empty.bars.is_empty() && empty.next_page_token.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn both_engines_give_the_same_answers_byte_for_byte() {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let mut answers = Vec::new();
+    for engine in [Engine::Embedded, Engine::Servers] {
+        let mut app = TestApp::on(engine, &simulator, &[]).await;
+        let mut bytes = Vec::new();
+        for (symbol, interval) in [
+            (BTC, Interval::Interval1h),
+            (BTC, Interval::Interval1mo),
+            ("CME:ES", Interval::Interval45m),
+            ("NYSE:IBM", Interval::Interval1w),
+        ] {
+            app.sync_all(symbol, interval).await.unwrap();
+            for order in [pb::BarOrder::NewestFirst, pb::BarOrder::OldestFirst] {
+                let and = |request: &mut pb::GetBarsRequest| {
+                    request.order = order.into();
+                    request.include_forming = true;
+                    request.limit = Some(5_000);
+                };
+                bytes.push(app.bars(symbol, interval, and).await.unwrap().encode_to_vec());
+            }
+            let request = pb::ExportBarsRequest {
+                symbol: symbol.to_owned(),
+                interval: interval.into(),
+                ..Default::default()
+            };
+            let mut chunks = app.market_data.export_bars(request).await.unwrap().into_inner();
+            while let Some(chunk) = chunks.message().await.unwrap() {
+                assert!(chunk.encoded_len() < 1 << 20);
+                bytes.push(chunk.encode_to_vec());
+            }
+        }
+        answers.push(bytes);
+        app.stop().await;
+    }
+    assert_eq!(answers[0].len(), answers[1].len());
+    let different = answers[0].iter().zip(&answers[1]).position(|(one, other)| one != other);
+    assert_eq!(different, None);
 }

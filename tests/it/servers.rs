@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -16,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
+/// Numbered databases of a Redis that tests start.
+const REDIS_DATABASES: usize = 1_000;
 /// How long a server may take to start.
 const START: Duration = Duration::from_mins(1);
 
@@ -176,7 +179,10 @@ impl Kind {
                  --wiredTigerCacheSizeGB 0.25 --setParameter diagnosticDataCollectionEnabled=false"
             ),
             Self::Redis => {
-                format!("--port {port} --bind 127.0.0.1 --dir {folder} --appendonly no --save ''")
+                format!(
+                    "--port {port} --bind 127.0.0.1 --dir {folder} --appendonly no --save '' \
+                     --databases {REDIS_DATABASES}"
+                )
             }
         };
         // An empty word stands for "never save".
@@ -230,6 +236,16 @@ pub async fn redis_url() -> String {
         return url;
     }
     SHARED.get_or_init(|| Server::shared(Kind::Redis)).await.url()
+}
+
+/// A numbered database of the Redis that tests share, for a service of its own: two services on
+/// different databases must not share a cache. One that others set up has 16 by default.
+pub async fn own_redis_url() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES;
+    let number = if env::var_os("TEST_REDIS_URL").is_some() { number % 16 } else { number };
+    let url = redis_url().await;
+    format!("{}/{number}", url.trim_end_matches('/'))
 }
 
 /// A port that was free a moment ago.

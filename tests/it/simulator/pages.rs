@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use tokio_tungstenite::Connector;
 
@@ -179,9 +180,8 @@ async fn the_same_port_speaks_tls_to_who_trusts_its_file() {
     assert!(tokio_tungstenite::connect_async(&simulator.ws_url).await.is_err());
 
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_pemfile::certs(&mut pem.as_bytes()) {
-        let certificate: CertificateDer<'_> = certificate.unwrap();
-        roots.add(certificate).unwrap();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
     }
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = Connector::Rustls(Arc::new(tls));

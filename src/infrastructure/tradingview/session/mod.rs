@@ -24,6 +24,7 @@ use self::link::{Link, Refusal};
 use super::auth::Auth;
 use super::config::{ConfigError, TradingViewConfig};
 use super::errors;
+use crate::common::tracing::in_current_context;
 use crate::domain::shared::Symbol;
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 
@@ -98,14 +99,15 @@ impl Session {
         let dialing = dialing.shared();
         state.dialing = Some(dialing.clone());
         let inner = Arc::clone(&self.inner);
-        self.inner.tasks.spawn(async move {
+        // In the log, dialing belongs to the call that needed it first.
+        self.inner.tasks.spawn(in_current_context(async move {
             let outcome = tokio::select! {
                 () = inner.stopping.cancelled() => Err(stopped()),
                 outcome = inner.connect() => outcome,
             };
             // Nobody may be left to hear it.
             drop(result.send(outcome));
-        });
+        }));
         dialing
     }
 }
