@@ -4,19 +4,42 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use protox::file::{
+    ChainFileResolver, DescriptorSetFileResolver, GoogleFileResolver, IncludeFileResolver,
+};
+
 const PROTOS: &[&str] = &[
     "pocketquant/v1/common.proto",
     "pocketquant/v1/market_data.proto",
+    "pocketquant/v1/quote_stream.proto",
     "pocketquant/v1/system.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let mut compiler = protox::Compiler::new(["proto"])?;
+    let mut files = ChainFileResolver::new();
+    files.add(IncludeFileResolver::new("proto".into()));
+    files.add(GoogleFileResolver::new());
+    files.add(DescriptorSetFileResolver::new(google_rpc()?));
+    let mut compiler = protox::Compiler::with_file_resolver(files);
     compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
     // `compile_fds` ignores `file_descriptor_set_path`: reflection needs the bytes written here.
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// `google/rpc/status.proto` under its own name; the crate that carries it leaves the folder out.
+fn google_rpc() -> Result<FileDescriptorSet, Box<dyn Error>> {
+    let mut set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
+    set.file.retain(|file| file.name() == "status.proto");
+    for file in &mut set.file {
+        file.name = Some("google/rpc/status.proto".to_owned());
+    }
+    Ok(set)
 }
