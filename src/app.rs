@@ -106,7 +106,8 @@ impl App {
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = router.serve_with_incoming_shutdown(incoming, lifecycle.token().cancelled_owned());
+        let server =
+            router.serve_with_incoming_shutdown(incoming, lifecycle.token().cancelled_owned());
         // The server runs as a task of its own, so that it can be left when it does not end.
         let mut server = lifecycle.spawn("grpc", server);
         info!(%address, "serving gRPC on {address}");
@@ -277,8 +278,11 @@ fn router(
     mediator: &Mediator,
     health: &HealthCoordinator,
     lifecycle: &Lifecycle,
-) -> anyhow::Result<tonic::transport::server::Router<tower::layer::util::Stack<CallLayer, tower::layer::util::Identity>>>
-{
+) -> anyhow::Result<
+    tonic::transport::server::Router<
+        tower::layer::util::Stack<CallLayer, tower::layer::util::Identity>,
+    >,
+> {
     let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.tracker().clone());
     let market_data = MarketDataServer::new(market_data)
         .max_decoding_message_size(MAX_REQUEST_BYTES)

@@ -49,12 +49,12 @@ const CASES: &[Case] = &[
 async fn every_fault_has_its_error_and_the_next_sync_succeeds() {
     for Case { fault, arg, code, reason: expected, phase } in CASES {
         let simulator = TestSimulator::start(demo_data()).await;
-        let mut app =
-            TestApp::on(Engine::Embedded, &simulator, &[("HISTORY_TIMEOUT", "1s")]).await;
+        let mut app = TestApp::on(Engine::Embedded, &simulator, &[("HISTORY_TIMEOUT", "1s")]).await;
         simulator.fault(fault, *arg, None, true).await;
 
         let call = app.sync("NYSE:IBM", Interval::Interval1d, 300);
-        let status = tokio::time::timeout(Duration::from_secs(20), call).await.unwrap().unwrap_err();
+        let status =
+            tokio::time::timeout(Duration::from_secs(20), call).await.unwrap().unwrap_err();
 
         assert_eq!(reason(&status), (*code, (*expected).to_owned()), "{fault}: {status:?}");
         assert_eq!(fact(&status, "provider").as_deref(), Some("tradingview"), "{fault}");
@@ -114,7 +114,10 @@ async fn an_unknown_symbol_fails_at_once() {
     let status = app.sync("NYSE:NOPE", Interval::Interval1d, 10).await.unwrap_err();
     assert_eq!(reason(&status), (Code::NotFound, "SYMBOL_NOT_FOUND".to_owned()));
     let resource = tonic_types::StatusExt::get_details_resource_info(&status).unwrap();
-    assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), ("symbol", "NYSE:NOPE"));
+    assert_eq!(
+        (resource.resource_type.as_str(), resource.resource_name.as_str()),
+        ("symbol", "NYSE:NOPE")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

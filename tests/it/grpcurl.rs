@@ -65,7 +65,8 @@ async fn the_printed_calls_work_by_hand(engine: Engine) {
     let request = r#"{"symbol":"nope","limit":0}"#;
     let wrong = grpcurl(&["-d", request, address, "pocketquant.v1.MarketData/GetBars"]).await;
     assert!(!wrong.ok);
-    for readable in ["INVALID_FIELDS", "fieldViolations", "\"symbol\"", "\"interval\"", "\"limit\""] {
+    for readable in ["INVALID_FIELDS", "fieldViolations", "\"symbol\"", "\"interval\"", "\"limit\""]
+    {
         assert!(wrong.stderr.contains(readable), "{readable}: {}", wrong.stderr);
     }
     let request = r#"{"symbol":"NYSE:NOPE","interval":"INTERVAL_1D"}"#;

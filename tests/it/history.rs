@@ -11,9 +11,7 @@ use pocketquant::simulator::SimulatorConfig;
 use tonic::Code;
 
 use crate::engines::{Engine, on_every_engine};
-use crate::support::{
-    ExportedBar, TestApp, TestSimulator, demo_data, fact, file_bars, reason,
-};
+use crate::support::{ExportedBar, TestApp, TestSimulator, demo_data, fact, file_bars, reason};
 
 on_every_engine!(
     a_full_history_is_stored_value_for_value_and_written_once,
@@ -51,7 +49,11 @@ async fn bars_page_without_overlap_or_hole_in_both_orders(engine: Engine) {
     assert_eq!(pages(&mut app, pb::BarOrder::OldestFirst).await, oldest_first);
     oldest_first.reverse();
     assert_eq!(pages(&mut app, pb::BarOrder::NewestFirst).await, oldest_first);
-    assert_eq!(pages(&mut app, pb::BarOrder::Unspecified).await, oldest_first, "from the cache too");
+    assert_eq!(
+        pages(&mut app, pb::BarOrder::Unspecified).await,
+        oldest_first,
+        "from the cache too"
+    );
 }
 
 /// The open times of all pages, one after the other.
@@ -102,7 +104,8 @@ async fn a_bar_that_the_provider_corrects_becomes_a_revision(engine: Engine) {
     assert_eq!((corrected.bars_updated, corrected.bars_unchanged), (1, 2));
 
     let after = app.bars("TEST:ONE", Interval::Interval1h, |_| ()).await.unwrap();
-    let bars: Vec<_> = after.bars.iter().map(|bar| (bar.close, bar.state(), bar.revision)).collect();
+    let bars: Vec<_> =
+        after.bars.iter().map(|bar| (bar.close, bar.state(), bar.revision)).collect();
     let (closed, revised) = (pb::BarState::Closed, pb::BarState::Revised);
     assert_eq!(bars, [(3.5, closed, 1), (7.25, revised, 2), (1.5, closed, 1)]);
     assert_ne!(before, after, "nothing old comes from the cache");
@@ -218,7 +221,9 @@ async fn off_grid_bars_keep_their_times_and_close_with_the_grid() {
         .collect();
     let off_grid: Vec<_> = bounds.iter().filter(|(open, _)| *open % 3_600 != 0).collect();
     assert_eq!(off_grid.len(), 43);
-    assert!(off_grid.iter().all(|(open, close)| *open % 3_600 == 28 * 60 + 14 && *close % 3_600 == 0));
+    assert!(
+        off_grid.iter().all(|(open, close)| *open % 3_600 == 28 * 60 + 14 && *close % 3_600 == 0)
+    );
     assert!(bounds.iter().all(|(open, close)| open < close && close - open <= 3_600));
     let file = file_bars(&demo_data().join("BINANCE_BTCUSDT_1h.csv"));
     let in_file = |bar: &&ExportedBar| bounds.contains_key(&(bar.time_ms / 1_000));
@@ -252,7 +257,8 @@ async fn many_syncs_share_one_connection_and_one_series_is_fetched_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_limits_history_says_so() {
-    let config = SimulatorConfig { history_limit: Some(7_000), ..SimulatorConfig::new(demo_data()) };
+    let config =
+        SimulatorConfig { history_limit: Some(7_000), ..SimulatorConfig::new(demo_data()) };
     let simulator = TestSimulator::with(config).await;
     let mut app = TestApp::start(&simulator).await;
     let synced = app.sync_all(BTC, Interval::Interval1h).await.unwrap();

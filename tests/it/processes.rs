@@ -45,8 +45,10 @@ impl Server {
         drop(tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, rest)) = line.split_once("serving gRPC on ") {
-                    let address: String =
-                        rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+                    let address: String = rest
+                        .chars()
+                        .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
+                        .collect();
                     drop(sender.send(address).await);
                 }
                 kept.lock().unwrap().push(line);

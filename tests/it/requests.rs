@@ -161,7 +161,9 @@ async fn the_server_tells_what_runs_and_how_it_is() {
     let names = (engines.database.as_str(), engines.cache.as_str(), engines.provider.as_str());
     assert_eq!(names, ("sqlite", "memory", "tradingview"));
     assert_eq!(info.intervals.len(), 13);
-    assert!(info.limits.iter().any(|limit| limit.name == "get_bars.limit.max" && limit.value == 5_000));
+    assert!(
+        info.limits.iter().any(|limit| limit.name == "get_bars.limit.max" && limit.value == 5_000)
+    );
 
     let health = app.system.get_health(pb::GetHealthRequest {}).await.unwrap().into_inner();
     assert_eq!(health.status(), pb::HealthStatus::Serving);
@@ -169,7 +171,15 @@ async fn the_server_tells_what_runs_and_how_it_is() {
     assert_eq!(names, ["database", "cache"]);
 
     let mut probe = tonic_health::pb::health_client::HealthClient::new(app.channel.clone());
-    for name in ["", "readiness", "liveness", "database", "cache", "pocketquant.v1.MarketData", "pocketquant.v1.System"] {
+    for name in [
+        "",
+        "readiness",
+        "liveness",
+        "database",
+        "cache",
+        "pocketquant.v1.MarketData",
+        "pocketquant.v1.System",
+    ] {
         let request = tonic_health::pb::HealthCheckRequest { service: name.to_owned() };
         let answer = probe.check(request).await.unwrap().into_inner();
         assert_eq!(answer.status, 1, "{name}");

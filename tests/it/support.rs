@@ -34,7 +34,9 @@ pub fn demo_data() -> &'static Path {
             let name = path.file_name().unwrap().to_str().unwrap();
             if let Some(name) = name.strip_suffix(".gz") {
                 let mut text = String::new();
-                GzDecoder::new(std::fs::File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+                GzDecoder::new(std::fs::File::open(&path).unwrap())
+                    .read_to_string(&mut text)
+                    .unwrap();
                 std::fs::write(folder.path().join(name), text).unwrap();
             } else if name == "symbols.json" {
                 std::fs::copy(&path, folder.path().join(name)).unwrap();
@@ -111,10 +113,7 @@ impl TestApp {
     }
 
     /// On whatever `settings` name.
-    pub async fn with_settings(
-        simulator: &TestSimulator,
-        settings: Vec<(String, String)>,
-    ) -> Self {
+    pub async fn with_settings(simulator: &TestSimulator, settings: Vec<(String, String)>) -> Self {
         Self::in_folder(simulator, Arc::new(tempfile::tempdir().unwrap()), settings).await
     }
 

@@ -67,7 +67,8 @@ async fn the_originals_database_is_served_synced_and_migrated() {
 
     // Migrated: a dry run changes nothing, then only the doubles go.
     let folder = tempfile::tempdir().unwrap();
-    let settings_of = || Settings::from_lookup(lookup(&simulator, folder.path(), &settings)).unwrap();
+    let settings_of =
+        || Settings::from_lookup(lookup(&simulator, folder.path(), &settings)).unwrap();
     let dry = app::migrate(&settings_of(), false).await.unwrap();
     assert_eq!((dry.doubles.len(), dry.waiting.len(), dry.removed), (10, 40, 0));
     assert_eq!(documents.count_documents(doc! {}).await.unwrap(), 60);
@@ -101,8 +102,7 @@ async fn the_originals_unfinished_newest_bar_is_fetched_again_however_few_bars_a
         .collect();
     let setting = |name: &str| settings.iter().find(|(each, _)| each == name).unwrap().1.clone();
     let client = Client::with_uri_str(setting("MONGODB_URL")).await.unwrap();
-    let documents =
-        client.database(&setting("MONGODB_DATABASE")).collection::<Document>("ohlcv");
+    let documents = client.database(&setting("MONGODB_DATABASE")).collection::<Document>("ohlcv");
     // An hourly bar of 2023-12-01, stored before it was over; 24x7, so nothing is double.
     let time: Timestamp = "2023-12-01T10:00:00Z".parse().unwrap();
     let old = doc! {

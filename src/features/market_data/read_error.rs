@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::PageTokenInvalid;
 use crate::common::error::{Coded, ErrorCode, FieldViolation, InvalidFields};
 use crate::domain::shared::{Series, Symbol};
-use super::PageTokenInvalid;
 use crate::infrastructure::persistence::DatabaseError;
 
 /// Why something stored cannot be served.
@@ -72,10 +72,9 @@ impl Coded for ReadError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Database(error) => error.retry_after(),
-            Self::Fields(_)
-            | Self::PageToken(_)
-            | Self::NotSynced(_)
-            | Self::SymbolUnknown(_) => None,
+            Self::Fields(_) | Self::PageToken(_) | Self::NotSynced(_) | Self::SymbolUnknown(_) => {
+                None
+            }
         }
     }
 }

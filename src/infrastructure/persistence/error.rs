@@ -92,7 +92,9 @@ impl Coded for DatabaseError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Unavailable { .. } => ErrorCode::DatabaseUnavailable,
-            Self::Corrupt { .. } | Self::Config { .. } | Self::Refused { .. } => ErrorCode::Internal,
+            Self::Corrupt { .. } | Self::Config { .. } | Self::Refused { .. } => {
+                ErrorCode::Internal
+            }
         }
     }
 

@@ -28,11 +28,17 @@ impl MarketDataGrpc {
 
 #[tonic::async_trait]
 impl MarketData for MarketDataGrpc {
-    async fn sync_symbol(&self, request: Request<pb::SyncSymbolRequest>) -> GrpcResult<pb::SyncResult> {
+    async fn sync_symbol(
+        &self,
+        request: Request<pb::SyncSymbolRequest>,
+    ) -> GrpcResult<pb::SyncResult> {
         command::<SyncSymbol, _, _>(&self.mediator, &self.tasks, request).await
     }
 
-    async fn get_bars(&self, request: Request<pb::GetBarsRequest>) -> GrpcResult<pb::GetBarsResponse> {
+    async fn get_bars(
+        &self,
+        request: Request<pb::GetBarsRequest>,
+    ) -> GrpcResult<pb::GetBarsResponse> {
         query::<GetBars, _, _>(&self.mediator, request).await
     }
 
@@ -66,7 +72,10 @@ impl MarketData for MarketDataGrpc {
         query::<ListSymbols, _, _>(&self.mediator, request).await
     }
 
-    async fn get_symbol(&self, request: Request<pb::GetSymbolRequest>) -> GrpcResult<pb::SymbolInfo> {
+    async fn get_symbol(
+        &self,
+        request: Request<pb::GetSymbolRequest>,
+    ) -> GrpcResult<pb::SymbolInfo> {
         query::<GetSymbol, _, _>(&self.mediator, request).await
     }
 }

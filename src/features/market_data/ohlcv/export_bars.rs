@@ -44,7 +44,6 @@ pub(super) struct ExportBarsHandler {
     pub(super) database: Database,
 }
 
-
 impl Handler<ExportBars> for ExportBarsHandler {
     async fn handle(&self, query: ExportBars) -> Result<BarExportStream, ReadError> {
         let ExportBars { series, start, end, chunk_size } = query;

@@ -10,8 +10,8 @@ use crate::common::constants::{
 };
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::domain::ohlcv::Bar;
-use crate::features::market_data::page_token::{self, PageTokenInvalid};
 use crate::features::market_data::ReadError;
+use crate::features::market_data::page_token::{self, PageTokenInvalid};
 use crate::features::market_data::wire::{ReadFields as _, bar, bar_state, interval};
 use crate::infrastructure::persistence::BarOrder;
 use crate::proto::v1 as pb;
@@ -92,11 +92,7 @@ pub(super) fn encode(page: &BarPage) -> Bytes {
     }
 }
 
-fn read(
-    query: &GetBars,
-    bars: &[Bar],
-    more: bool,
-) -> pb::GetBarsResponse {
+fn read(query: &GetBars, bars: &[Bar], more: bool) -> pb::GetBarsResponse {
     let last = bars.last().filter(|_| more).map(|last| last.range.open());
     pb::GetBarsResponse {
         bars: bars.iter().map(bar).collect(),

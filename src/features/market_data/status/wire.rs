@@ -11,11 +11,11 @@ use crate::common::error::{FieldViolations, InvalidFields};
 use crate::common::health::{DependencyReport, HealthState};
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::sync::{SyncState, SyncStatus};
+use crate::features::market_data::ReadError;
 use crate::features::market_data::page_token::{self, PageTokenInvalid};
 use crate::features::market_data::wire::{
     ReadFields as _, count, duration, interval, page_size, timestamp,
 };
-use crate::features::market_data::ReadError;
 use crate::infrastructure::persistence::SyncStatusFilter;
 use crate::proto::v1 as pb;
 
@@ -114,7 +114,8 @@ impl From<pb::GetServerInfoRequest> for GetServerInfo {
 
 impl From<ServerInfo> for pb::GetServerInfoResponse {
     fn from(server: ServerInfo) -> Self {
-        let limit = |(name, value): &(&str, i32)| pb::Limit { name: (*name).to_owned(), value: *value };
+        let limit =
+            |(name, value): &(&str, i32)| pb::Limit { name: (*name).to_owned(), value: *value };
         Self {
             version: VERSION.to_owned(),
             engines: Some(pb::Engines {
@@ -140,7 +141,9 @@ fn dependency(report: DependencyReport) -> pb::DependencyHealth {
 fn interval_info(each: Interval) -> pb::IntervalInfo {
     let alignment = match each {
         Interval::D1 => "one trading day, from its session's open to its close",
-        Interval::W1 => "from the open of the week's first session (Monday's week) to the close of its last",
+        Interval::W1 => {
+            "from the open of the week's first session (Monday's week) to the close of its last"
+        }
         Interval::Mo1 => "from the open of the month's first session to the close of its last",
         Interval::M1
         | Interval::M3

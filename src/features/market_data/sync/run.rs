@@ -52,7 +52,8 @@ impl SyncRun {
         self.mark_syncing(series).await?;
         progress.send_modify(|progress| progress.state = SyncState::Syncing);
         let doubtful = self.oldest_doubt(series).await?;
-        let mut copy = Copy { run: self, series, progress, report: SyncReport::new(series.clone()) };
+        let mut copy =
+            Copy { run: self, series, progress, report: SyncReport::new(series.clone()) };
         let mut oldest = copy.pages(depth, None, None).await?;
         if let (Some(doubtful), Some(reached)) = (doubtful, oldest)
             && doubtful < reached

@@ -48,10 +48,16 @@ impl TakeoverReport {
     pub fn log(&self) {
         let (doubles, waiting) = (self.doubles.len(), self.waiting.len());
         if doubles > 0 {
-            warn!(doubles, "{doubles} bars stamped at midnight stand beside the right ones: `pocketquant migrate --apply` removes them");
+            warn!(
+                doubles,
+                "{doubles} bars stamped at midnight stand beside the right ones: `pocketquant migrate --apply` removes them"
+            );
         }
         if waiting > 0 {
-            warn!(waiting, "{waiting} bars are stamped at midnight and the right ones are not stored: sync their series, then run `pocketquant migrate`");
+            warn!(
+                waiting,
+                "{waiting} bars are stamped at midnight and the right ones are not stored: sync their series, then run `pocketquant migrate`"
+            );
         }
         for series in &self.unconfirmed {
             info!(%series, "the newest bar of {series} may have been stored unfinished; the next sync fetches it again");
@@ -112,7 +118,9 @@ async fn survey_series(
     let Some(session) = session.filter(|_| !series.interval.is_intraday()) else { return Ok(()) };
     let bars = all_bars(database, series).await?;
     for bar in bars.iter().filter(|bar| bar.finality_unknown) {
-        let Some(right_open_time) = right_open_time(session, series.interval, bar) else { continue };
+        let Some(right_open_time) = right_open_time(session, series.interval, bar) else {
+            continue;
+        };
         let (series, open_time) = (series.clone(), bar.open_time);
         let double = DoubleBar { series, open_time, right_open_time };
         match bars.binary_search_by_key(&right_open_time, |bar| bar.open_time) {

@@ -61,6 +61,11 @@ impl BarManager {
         }
     }
 
+    /// The rules it follows.
+    pub const fn rules(&self) -> BarRules {
+        self.rules
+    }
+
     /// Begins to track `symbol`, whose session is known. A symbol that is tracked goes on, on
     /// `session` from its next bars on.
     pub fn track(&mut self, symbol: &Symbol, session: &Arc<TradingSession>) -> SymbolId {

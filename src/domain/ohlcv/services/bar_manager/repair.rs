@@ -71,12 +71,7 @@ impl Track {
         self.late = true;
     }
 
-    fn repair_parent(
-        &mut self,
-        interval: Interval,
-        bar: &RepairedBar,
-        out: &mut Vec<BarChange>,
-    ) {
+    fn repair_parent(&mut self, interval: Interval, bar: &RepairedBar, out: &mut Vec<BarChange>) {
         let Some(lane) = self.lanes.iter_mut().find(|lane| lane.interval == interval) else {
             return;
         };
@@ -167,9 +162,8 @@ impl Track {
     ) -> bool {
         let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
         let parent = lane.and_then(|lane| lane.find(open_time));
-        let parent = parent.filter(|parent| {
-            parent.range.open() == open_time && parent.rerolling == Some(until)
-        });
+        let parent = parent
+            .filter(|parent| parent.range.open() == open_time && parent.rerolling == Some(until));
         let Some(parent) = parent else { return false };
         let ticks = parent.head.map_or(0, |head| head.ticks);
         let head = Rolled { values, ticks, repaired: true };

@@ -293,7 +293,8 @@ impl Track {
 
     /// Whether a bar of `range` overlaps an outage or was forming at a join.
     pub(super) fn in_doubt(&self, range: BarRange) -> bool {
-        let overlaps = |(from, to): (Timestamp, Timestamp)| range.open() <= to && from < range.close();
+        let overlaps =
+            |(from, to): (Timestamp, Timestamp)| range.open() <= to && from < range.close();
         self.doubt.is_some_and(overlaps)
     }
 
