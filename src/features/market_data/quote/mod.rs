@@ -27,9 +27,9 @@ pub use queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,
 };
 pub use quote_error::QuoteError;
-pub use quote_service::{FeedOptions, QuoteService, QuoteServiceParts};
-pub use stream_bars::{BarEvent, BarNews, BarsFrom, StreamBars};
-pub use stream_quotes::{QuoteNews, SequencedQuote, StreamQuotes};
+pub use quote_service::{FeedOptions, FeedTrouble, QuoteService, QuoteServiceParts};
+pub use stream_bars::{BarEvent, BarEventStream, BarNews, BarsFrom, StreamBars};
+pub use stream_quotes::{QuoteNews, QuoteNewsStream, SequencedQuote, StreamQuotes};
 
 use self::commands::FeedCommands;
 use self::queries::FeedQueries;

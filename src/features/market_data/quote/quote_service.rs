@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarRules;
 use crate::domain::shared::{DomainEvent, Series, Symbol};
-use crate::features::market_data::Sessions;
+use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::{Cache, Database, DatabaseError};
 
@@ -52,11 +53,18 @@ pub struct QuoteServiceParts {
     pub quotes: Arc<dyn QuoteProvider>,
     /// Where bars of the past come from.
     pub history: Arc<dyn HistoryProvider>,
+    /// What syncs know of the feed, and the feed of syncs.
+    pub live: LiveSeries,
     /// Who is told of bars.
     pub events: EventBus<DomainEvent>,
     /// When to stop, and where tasks run.
     pub lifecycle: Lifecycle,
 }
+
+/// The feed should deliver and does not.
+#[derive(Clone, Debug, Error)]
+#[error("the feed is down: {0}")]
+pub struct FeedTrouble(String);
 
 /// The feed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -109,6 +117,13 @@ impl QuoteService {
     /// How the feed is.
     pub fn status(&self) -> FeedState {
         self.hub.feed().borrow().clone()
+    }
+
+    /// An error where the feed should deliver and does not.
+    pub fn health(&self) -> Result<(), FeedTrouble> {
+        let feed = self.status();
+        let trouble = feed.refused || feed.connection == Connection::Reconnecting;
+        if trouble { Err(FeedTrouble(feed.last_error.unwrap_or_default())) } else { Ok(()) }
     }
 
     /// Follows `symbol` until told otherwise.

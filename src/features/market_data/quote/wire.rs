@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+use prost::Message as _;
+
 use super::commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
 use super::feed_state::{Connection, FeedState, Subscription, SubscriptionState};
 use super::queries::{
@@ -11,10 +14,11 @@ use super::queries::{
 use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
 use super::stream_quotes::{QuoteNews, SequencedQuote, StreamQuotes};
 use super::cursor::Cursor;
-use prost::Message as _;
+use super::hub::LatestQuote;
 use crate::common::constants::MAX_STREAM_SYMBOLS;
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::common::grpc::to_status;
+use crate::domain::ohlcv::Bar;
 use crate::domain::shared::{Interval, Symbol};
 use crate::features::market_data::wire::{
     ReadFields as _, bar, count, duration, interval, timestamp,
@@ -199,6 +203,12 @@ impl From<NamedQuote> for pb::Quote {
     }
 }
 
+impl From<Bar> for pb::Bar {
+    fn from(known: Bar) -> Self {
+        bar(&known)
+    }
+}
+
 impl From<Vec<NamedQuote>> for pb::ListQuotesResponse {
     fn from(quotes: Vec<NamedQuote>) -> Self {
         Self { quotes: quotes.into_iter().map(Into::into).collect() }
@@ -309,4 +319,15 @@ const fn connection(state: Connection) -> pb::ConnectionState {
         Connection::Connected => pb::ConnectionState::Connected,
         Connection::Reconnecting => pb::ConnectionState::Reconnecting,
     }
+}
+
+/// A quote as it goes into the cache.
+pub(super) fn encode_quote(symbol: &Symbol, latest: &LatestQuote, epoch: i64) -> Bytes {
+    let quote = SequencedQuote { quote: latest.quote, sequence: latest.sequence, epoch };
+    pb_quote(symbol, &quote).encode_to_vec().into()
+}
+
+/// A forming bar as it goes into the cache.
+pub(super) fn encode_bar(known: &Bar) -> Bytes {
+    bar(known).encode_to_vec().into()
 }

@@ -13,16 +13,18 @@ use super::feed_task::Fetched;
 use super::hub::{Hub, LiveChange};
 use super::quote_service::QuoteServiceParts;
 use crate::common::messaging::EventBus;
-use crate::domain::ohlcv::{BarRange, Ohlcv, StoredBar};
+use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
 use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol};
 use crate::domain::sync::SyncDiff;
-use crate::features::market_data::Sessions;
+use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::persistence::{
-    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar,
+    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter,
 };
 
 /// Jobs that are joined into one write.
 const JOINED: usize = 64;
+/// Entries of the log that are read at a time.
+const LOG_PAGE: u32 = 2_000;
 /// How long is waited for a database that is away.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long a stop waits for a database that is away.
@@ -60,7 +62,7 @@ pub(super) enum Decided {
         /// Whose.
         series: Series,
         /// What it is.
-        bar: StoredBar,
+        bar: Bar,
         /// What it was, where it was closed before.
         old: Option<StoredBar>,
     },
@@ -84,6 +86,7 @@ pub(super) struct Writer {
     sessions: Sessions,
     events: EventBus<DomainEvent>,
     hub: Hub,
+    live: LiveSeries,
     fetches: mpsc::Sender<Fetched>,
     retention: Duration,
     stopping: CancellationToken,
@@ -101,6 +104,7 @@ impl Writer {
             cache: parts.cache.clone(),
             sessions: parts.sessions.clone(),
             events: parts.events.clone(),
+            live: parts.live.clone(),
             hub,
             fetches,
             retention,
@@ -121,6 +125,7 @@ impl Writer {
                     }
                     self.work(std::mem::take(&mut jobs)).await;
                 }
+                () = self.live.until_logged() => self.tell_logged().await,
                 _ = trim.tick() => self.trim().await,
             }
         }
@@ -165,15 +170,13 @@ impl Writer {
 
     /// Writes bars ahead, then tells everything in the order in which it was decided.
     async fn write_decided(&self, decided: Vec<Decided>) {
-        let bars: Vec<LogBar> = decided
-            .iter()
-            .filter_map(|each| match each {
-                Decided::Bar { series, bar, .. } => {
-                    Some(LogBar { series: series.clone(), bar: *bar })
-                }
-                Decided::Live(_) | Decided::Reroll { .. } => None,
-            })
-            .collect();
+        let bar = |each: &Decided| match each {
+            Decided::Bar { series, bar, .. } => {
+                Some(LogBar { series: series.clone(), bar: bar.stored })
+            }
+            Decided::Live(_) | Decided::Reroll { .. } => None,
+        };
+        let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
         let mut sequences = Vec::new();
         if !bars.is_empty() {
             let log = self.database.bar_log();
@@ -181,14 +184,16 @@ impl Writer {
             let Some(appended) = appended else { return };
             sequences = appended;
         }
-        let mut sequences = sequences.into_iter();
-        let mut told = Vec::with_capacity(decided.len());
+        let mut logged = self.read_logged().await.into_iter().peekable();
+        let (mut told, mut sequences) = (Vec::new(), sequences.into_iter());
         for each in decided {
             match each {
                 Decided::Bar { series, bar, old } => {
-                    let Some(Some(sequence)) = sequences.next() else { continue };
+                    // One that was in the log before was told before.
+                    let Some(Some(own)) = sequences.next() else { continue };
                     self.announce(&series, bar, old);
-                    told.push((Some(sequence), LiveChange::Stored(series, bar)));
+                    let until_own = std::iter::from_fn(|| logged.next_if(|(at, _)| *at <= own));
+                    told.extend(until_own.map(stored));
                 }
                 Decided::Live(change) => told.push((None, change)),
                 Decided::Reroll { series, range, until } => {
@@ -196,13 +201,34 @@ impl Writer {
                 }
             }
         }
+        told.extend(logged.map(stored));
         self.hub.put_bars(told);
     }
 
-    fn announce(&self, series: &Series, bar: StoredBar, old: Option<StoredBar>) {
+    /// Tells what others have put into the log.
+    async fn tell_logged(&self) {
+        let logged = self.read_logged().await;
+        self.hub.put_bars(logged.into_iter().map(stored));
+    }
+
+    /// What is in the log and was not told: whoever wrote it, it is told in the log's order, or a
+    /// cursor could pass over an entry.
+    async fn read_logged(&self) -> Vec<(u64, LogBar)> {
+        let (log, all) = (self.database.bar_log(), LogFilter::default());
+        let mut logged = Vec::new();
+        let mut told = self.hub.newest().1;
+        loop {
+            let page = self.persist(|| log.read(told, &all, LOG_PAGE)).await;
+            let Some(page) = page.filter(|page| !page.entries.is_empty()) else { return logged };
+            told = page.examined;
+            logged.extend(page.entries);
+        }
+    }
+
+    fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {
         let series = series.clone();
         let payload = match old {
-            Some(old) => EventPayload::BarRevised { series, old, new: bar },
+            Some(old) => EventPayload::BarRevised { series, old, new: bar.stored },
             None => EventPayload::BarCompleted { series, bar },
         };
         self.events.publish(DomainEvent { time: Timestamp::now(), payload });
@@ -301,4 +327,8 @@ impl Writer {
             warn!(%error, "old entries of the bar log could not be removed");
         }
     }
+}
+
+fn stored((sequence, entry): (u64, LogBar)) -> (Option<u64>, LiveChange) {
+    (Some(sequence), LiveChange::Stored(entry.series, entry.bar))
 }

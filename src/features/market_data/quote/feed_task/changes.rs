@@ -27,10 +27,10 @@ impl FeedTask {
         for change in std::mem::take(&mut self.changes) {
             match change {
                 BarChange::Closed { series, bar } => {
-                    decided.push(Decided::Bar { series, bar: bar.stored, old: None });
+                    decided.push(Decided::Bar { series, bar, old: None });
                 }
                 BarChange::Revised { series, old, bar } => {
-                    decided.push(Decided::Bar { series, bar: bar.stored, old: Some(old) });
+                    decided.push(Decided::Bar { series, bar, old: Some(old) });
                 }
                 BarChange::IntervalClosed { series, close_time } => {
                     decided.push(Decided::Live(LiveChange::IntervalClosed(series, close_time)));
@@ -54,7 +54,7 @@ impl FeedTask {
     }
 
     /// The feed was away: streams are told in the order of bars.
-    pub(super) async fn gap(&self, symbol: Symbol, from: Timestamp, to: Timestamp) {
+    pub(super) async fn gap(&mut self, symbol: Symbol, from: Timestamp, to: Timestamp) {
         let gap = Decided::Live(LiveChange::Gap(symbol, from, to));
         self.write(Job::Decided(vec![gap])).await;
     }

@@ -199,7 +199,7 @@ impl FeedTask {
         }
     }
 
-    pub(super) async fn write(&self, job: Job) {
+    pub(super) async fn write(&mut self, job: Job) {
         if self.jobs.send(job).await.is_err() {
             warn!("the writer is gone; what was decided is not written");
         }

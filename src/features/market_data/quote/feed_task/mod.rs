@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use self::fetch::Fetched;
+pub(super) use self::fetch::Fetched;
 use self::followed::Followed;
 use super::QuoteError;
 use super::feed_state::{Connection, FeedState, Subscription};
@@ -27,6 +27,7 @@ use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::{BarChange, BarManager};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Series, Symbol};
+use crate::features::market_data::Live;
 use crate::infrastructure::interfaces::{FeedCommand, FeedEvent, ProviderError};
 use crate::infrastructure::persistence::DatabaseError;
 
@@ -38,6 +39,8 @@ const PROVIDER_COMMANDS: usize = 4_096;
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
 const FETCHED: usize = 1_024;
+/// Between two looks for bars that are due.
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often the newest quotes and forming bars are copied.
 const COPY_EVERY: Duration = Duration::from_millis(250);
 /// How often what a crash would cost is written down.
@@ -155,7 +158,7 @@ impl FeedTask {
                 Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link) => match events {
                     Some(events) => self.take_events(events).await,
-                    None => self.link_ended(),
+                    None => self.link_ended().await,
                 },
                 () = sleep_until(due) => self.advance().await,
             }
@@ -189,12 +192,12 @@ impl FeedTask {
             Command::Follow(symbols, verdicts) => self.follow(symbols, &verdicts).await,
             Command::Release(symbols) => self.release(symbols).await,
             Command::IsFollowed(symbol, answer) => {
-                drop(answer.send(self.symbols.contains_key(&symbol)));
+                let _heard = answer.send(self.symbols.contains_key(&symbol));
             }
             Command::CurrentBar(series, answer) => {
                 let id = self.manager.id_of(&series.symbol);
                 let bar = id.and_then(|id| self.manager.forming(id, series.interval));
-                drop(answer.send(bar));
+                let _heard = answer.send(bar);
             }
         }
     }
@@ -229,6 +232,8 @@ impl FeedTask {
         self.save().await;
         self.flush().await;
         for (symbol, followed) in &mut self.symbols {
+            let logged_from = followed.logged_from;
+            self.parts.live.set(symbol, Live { tracked: false, logged_from });
             if let Some(id) = followed.forget_progress() {
                 self.names.remove(&id);
                 self.manager.untrack(id);
@@ -241,14 +246,10 @@ impl FeedTask {
         });
     }
 
-    /// The provider ended the feed by itself: it refused who we are.
-    fn link_ended(&mut self) {
-        self.link = None;
-        self.hub.put_feed(|feed| {
-            feed.connection = Connection::Stopped;
-            feed.connected_since = None;
-        });
+    /// The provider ended the feed by itself: it refused who we are. What it said stays to be seen.
+    async fn link_ended(&mut self) {
         warn!("the feed ended; StartFeed tries again");
+        self.stop().await;
     }
 
     fn status(&self) -> FeedState {
@@ -261,7 +262,7 @@ impl FeedTask {
         let deadline = self.manager.next_deadline();
         let left = deadline.map(|deadline| deadline.duration_since(Timestamp::now()));
         let left = left.map(|left| Duration::try_from(left).unwrap_or(Duration::ZERO));
-        Instant::now() + left.unwrap_or(far).min(far)
+        Instant::now() + left.unwrap_or(far).clamp(SHORTEST_WAIT, far)
     }
 
     fn count(&self) {

@@ -9,6 +9,7 @@ use super::followed::{Followed, Progress};
 use super::{FeedTask, Verdict};
 use crate::domain::ohlcv::services::Seed;
 use crate::domain::shared::Symbol;
+use crate::features::market_data::Live;
 use crate::features::market_data::quote::QuoteError;
 use crate::features::market_data::quote::feed_state::Subscription;
 use crate::features::market_data::quote::snapshot_codec;
@@ -27,6 +28,7 @@ impl FeedTask {
             let Some(last) = page.last() else { break };
             after = Some(last.symbol.clone());
             for Subscribed { symbol, created_at, logged_from } in page {
+                self.parts.live.set(&symbol, Live { tracked: false, logged_from });
                 let followed = self.symbols.entry(symbol).or_default();
                 (followed.subscribed_at, followed.logged_from) = (Some(created_at), logged_from);
             }
@@ -209,11 +211,13 @@ impl FeedTask {
             followed.logged_from = Some(first);
             self.keep_logged_from(symbol).await;
         }
+        let logged_from = self.symbols.get(symbol).and_then(|each| each.logged_from);
+        self.parts.live.set(symbol, Live { tracked: true, logged_from });
         info!(%symbol, "following {symbol}");
         self.mark(symbol.clone());
     }
 
-    async fn keep_logged_from(&self, symbol: &Symbol) {
+    async fn keep_logged_from(&mut self, symbol: &Symbol) {
         let Some(followed) = self.symbols.get(symbol) else { return };
         let Some(created_at) = followed.subscribed_at else { return };
         let logged_from = followed.logged_from;
@@ -239,6 +243,7 @@ impl FeedTask {
         self.changed_quotes.remove(symbol);
         self.uncopied.remove(symbol);
         self.hub.forget(symbol);
+        self.parts.live.set(symbol, Live::default());
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
         if let Err(error) = self.parts.database.feed_state().delete(&[symbol.clone()]).await {
             warn!(%symbol, %error, "what was kept of {symbol} could not be removed");
@@ -246,7 +251,7 @@ impl FeedTask {
         self.count();
     }
 
-    pub(super) async fn tell_provider(&self, command: FeedCommand) {
+    pub(super) async fn tell_provider(&mut self, command: FeedCommand) {
         if let Some(link) = &self.link {
             // A provider that ended hears nothing; its end is noticed by itself.
             drop(link.commands.send(command).await);
