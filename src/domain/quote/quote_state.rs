@@ -86,7 +86,7 @@ impl Quote {
                 size: None,
                 cumulative: self.volume,
             }),
-            (true, _, _) | (false, _, _) => QuoteEffect::Changed,
+            (true | false, _, _) => QuoteEffect::Changed,
         }
     }
 

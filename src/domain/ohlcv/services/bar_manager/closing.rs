@@ -13,6 +13,9 @@ use crate::domain::shared::{Interval, Series};
 /// How far back an interval without a trade is still told as over, after the symbol's time jumped.
 const NOTICE_REACH: Duration = Duration::from_hours(24);
 
+/// How long minutes stay in memory for a seed that does not come.
+const SEED_PATIENCE: Duration = Duration::from_mins(10);
+
 /// How time passes over a symbol's intervals.
 #[derive(Clone, Copy)]
 enum Pace {
@@ -169,7 +172,8 @@ impl Track {
     fn forget(&mut self, line: Timestamp) {
         let Some(mut line) = self.cursor.map(|cursor| cursor.min(line)) else { return };
         if let Some(joined) = self.joined.filter(|_| self.awaits_seed) {
-            line = line.min(joined.open());
+            let is_patient = before(line, SEED_PATIENCE) < joined.open();
+            line = if is_patient { line.min(joined.open()) } else { line };
         }
         self.forgotten = self.forgotten.max(line);
         while let Some(minute) = self.minutes.front().filter(|m| m.range.close() <= line) {

@@ -105,7 +105,8 @@ impl Track {
                 (rolled(seed.minutes, range.open(), split), split)
             };
             let parent = head.and_then(|head| Some((lane.find_or_add(minute.open())?, head)));
-            if let Some((parent, head)) = parent {
+            // A seed that came too late would lose the minutes that have left memory.
+            if let Some((parent, head)) = parent.filter(|(parent, _)| parent.until <= until) {
                 parent.reseed(head, until);
             }
         }

@@ -166,6 +166,15 @@ impl Lane {
         })
     }
 
+    /// Bars that are not closed end as the session says now.
+    pub(super) fn recut(&mut self) {
+        let clock = &mut self.clock;
+        for bar in self.bars.iter_mut().filter(|bar| bar.told.is_none()) {
+            let range = clock.bar_at(bar.range.open());
+            bar.range = range.filter(|range| range.open() == bar.range.open()).unwrap_or(bar.range);
+        }
+    }
+
     fn position(&self, time: Timestamp) -> Result<usize, usize> {
         let index = self.bars.partition_point(|bar| bar.range.close() <= time);
         match self.bars.get(index) {

@@ -46,6 +46,7 @@ pub struct MinuteBar {
 }
 
 impl BarVolume {
+    #[expect(clippy::float_cmp, reason = "the same number, copied")]
     fn trade(&mut self, before: f64, after: f64) {
         match &mut self.stretch {
             Some((_, end)) if *end == before => *end = after,

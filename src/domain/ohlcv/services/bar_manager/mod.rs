@@ -7,10 +7,13 @@
 
 mod change;
 mod closing;
+mod doubt;
+mod forming;
 mod joining;
 mod lane;
 mod manager;
 mod minute;
+mod registry;
 mod repair;
 mod rolled;
 mod rules;

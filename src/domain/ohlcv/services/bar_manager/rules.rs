@@ -33,7 +33,7 @@ impl Default for BarRules {
         Self {
             clock: FeedClock::Wall,
             grace: Duration::from_secs(2),
-            lateness: Duration::from_secs(120),
+            lateness: Duration::from_mins(2),
         }
     }
 }

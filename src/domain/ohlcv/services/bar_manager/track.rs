@@ -10,17 +10,14 @@ use super::change::TickCounts;
 use super::lane::Lane;
 use super::minute::MinuteBar;
 use super::rules::{BarRules, FeedClock, after, before};
-use crate::domain::ohlcv::{Bar, BarRange, BarSource, Ohlcv, StoredBar};
+use crate::domain::ohlcv::{BarRange, Ohlcv};
 use crate::domain::quote::{CumulativeVolume, QuoteTick, SymbolId, VolumeStep};
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::symbol::TradingSession;
 
-/// Stretches of closed bars that wait to be told as [`Refetch`](super::BarChange::Refetch); one
-/// more is merged into the last.
-const MAX_REFETCHES: usize = 64;
-
 /// One symbol's bars.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of one another")]
 pub(super) struct Track {
     pub(super) id: SymbolId,
     pub(super) symbol: Symbol,
@@ -257,6 +254,7 @@ impl Track {
             let bars = std::mem::take(&mut lane.bars);
             *lane = Lane::new(session, lane.interval);
             lane.bars = bars;
+            lane.recut();
         }
         self.reschedule();
     }
@@ -270,69 +268,9 @@ impl Track {
         }
     }
 
-    /// The closed one-minute bars in `range` are to be fetched again.
-    pub(super) fn refetch(&mut self, range: BarRange) {
-        if self.refetches.contains(&range) {
-            return;
-        }
-        let is_full = self.refetches.len() >= MAX_REFETCHES;
-        match self.refetches.last_mut() {
-            Some(last) if is_full => {
-                let open = last.open().min(range.open());
-                let close = last.close().max(range.close());
-                *last = BarRange::new(open, close).unwrap_or(*last);
-            }
-            _ => self.refetches.push(range),
-        }
-    }
-
     /// Whether a bar of `range` is closed.
     pub(super) fn is_closed(&self, range: BarRange) -> bool {
         self.cursor.is_some_and(|cursor| range.close() <= cursor)
-    }
-
-    /// Whether a bar of `range` overlaps an outage or was forming at a join.
-    pub(super) fn in_doubt(&self, range: BarRange) -> bool {
-        let overlaps =
-            |(from, to): (Timestamp, Timestamp)| range.open() <= to && from < range.close();
-        self.doubt.is_some_and(overlaps)
-    }
-
-    /// Notes that bars which overlap `[from, to]` are in doubt.
-    pub(super) fn add_doubt(&mut self, from: Timestamp, to: Timestamp) {
-        let old = self.doubt.unwrap_or((from, to));
-        self.doubt = Some((old.0.min(from), old.1.max(to)));
-        self.unsaved = true;
-    }
-
-    /// The bar of `interval` that is forming; none where there is no trade in it.
-    pub(super) fn forming(&self, interval: Interval) -> Option<Bar> {
-        if interval == Interval::M1 {
-            return self.minutes.back().and_then(forming_minute);
-        }
-        let lane = self.lanes.iter().find(|lane| lane.interval == interval)?;
-        let parent = lane.bars.back().filter(|bar| bar.told.is_none())?;
-        let rolled = parent.rolled(&self.minutes)?;
-        let mut stored =
-            StoredBar::forming(parent.range.open(), rolled.values, parent.source(&rolled));
-        stored.tick_count = Some(rolled.ticks);
-        Some(Bar { range: parent.range, stored })
-    }
-
-    /// Every bar that is not closed, shortest first: those within the grace too.
-    pub(super) fn unclosed(&self) -> Vec<(Interval, Bar)> {
-        let minutes = self.minutes.iter().filter_map(forming_minute);
-        let mut bars: Vec<_> = minutes.map(|bar| (Interval::M1, bar)).collect();
-        for lane in &self.lanes {
-            for parent in lane.bars.iter().filter(|bar| bar.told.is_none()) {
-                let Some(rolled) = parent.rolled(&self.minutes) else { continue };
-                let open = parent.range.open();
-                let mut stored = StoredBar::forming(open, rolled.values, parent.source(&rolled));
-                stored.tick_count = Some(rolled.ticks);
-                bars.push((lane.interval, Bar { range: parent.range, stored }));
-            }
-        }
-        bars
     }
 }
 
@@ -343,14 +281,4 @@ pub(super) fn is_period(interval: Interval) -> bool {
 
 const fn is_doubtful(step: VolumeStep) -> bool {
     matches!(step, VolumeStep::Restated | VolumeStep::Baseline)
-}
-
-fn forming_minute(minute: &MinuteBar) -> Option<Bar> {
-    if minute.told.is_some() {
-        return None;
-    }
-    let open = minute.range.open();
-    let mut stored = StoredBar::forming(open, minute.values()?, BarSource::Ticks);
-    stored.tick_count = Some(minute.ticks);
-    Some(Bar { range: minute.range, stored })
 }

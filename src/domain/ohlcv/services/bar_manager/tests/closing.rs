@@ -34,7 +34,7 @@ fn a_newer_tick_closes_a_bar_but_never_before_its_time() {
 #[test]
 fn a_delayed_feed_closes_its_bars_so_much_later() {
     let mut desk = Desk::new(FeedClock::Wall, CRYPTO);
-    desk.manager.set_delay(desk.id, Duration::from_secs(900));
+    desk.manager.set_delay(desk.id, Duration::from_mins(15));
     desk.step("2024-01-01T00:15:10", &[desk.tick("2024-01-01T00:00:10", 1.0, 1.0)]);
     assert_eq!(desk.manager.counts().too_late, 0);
     desk.step("2024-01-01T00:16:01", &[]);
@@ -146,4 +146,14 @@ fn a_jump_in_time_tells_a_day_of_empty_intervals_at_most() {
     let minutes = desk.over().iter().filter(|(interval, _)| *interval == M1).count();
     assert!((1_440..1_445).contains(&minutes), "{minutes}");
     assert_eq!(desk.forming(H1), Some(values(2.0, 2.0, 2.0, 2.0, 1.0)));
+}
+
+#[test]
+fn a_session_that_changes_moves_the_close_of_what_is_open() {
+    let mut desk = Desk::new(FeedClock::Wall, [NEW_YORK[0], NEW_YORK[1], "", ""]);
+    desk.step("2012-12-24T17:59:30", &[desk.tick("2012-12-24T17:59:30", 1.0, 1.0)]);
+    assert_eq!(desk.manager.track(&Symbol::parse("A:B").unwrap(), &session(NEW_YORK)), desk.id);
+    desk.step("2012-12-24T18:00:02", &[]);
+    let day = desk.closed().into_iter().find(|(interval, _)| *interval == Interval::D1).unwrap();
+    assert_eq!(day.1.range.close(), at("2012-12-24T18:00:00"));
 }

@@ -208,3 +208,26 @@ fn a_bar_that_is_closed_in_the_database_is_not_closed_again() {
     desk.step("2024-01-10T10:31:02", &[desk.tick("2024-01-10T10:30:50", 10.0, 1.0)]);
     assert_eq!(desk.revised()[0].2.stored.values, values(8.0, 10.0, 8.0, 9.0, 5.0));
 }
+
+#[test]
+fn a_seed_after_a_restart_fills_what_was_missed() {
+    let mut desk = joined(FeedClock::Wall);
+    seed(&mut desk);
+    desk.step("2024-01-10T10:30:26", &[desk.total("2024-01-10T10:30:26", 7.0, 104.0)]);
+    let kept = desk.manager.take_snapshot().remove(0);
+    desk.manager = BarManager::new(desk.manager.rules());
+    desk.id = desk.manager.restore(&kept, &session(CRYPTO), &[]);
+    let point = JoinPoint {
+        time: Some(at("2024-01-10T10:32:10")),
+        volume: Some(130.0),
+        seed_follows: true,
+        before_first_trade: false,
+    };
+    desk.manager.join(at("2024-01-10T10:32:11"), desk.id, &point);
+    seed(&mut desk);
+    desk.step("2024-01-10T10:32:12", &[desk.total("2024-01-10T10:32:12", 8.0, 131.0)]);
+    // All five minutes of the seed lie before the join now: 107, and 1 since.
+    assert_eq!(desk.forming(D1), Some(values(5.0, 9.0, 4.0, 8.0, 108.0)));
+    let closed = desk.closed();
+    assert_eq!((closed.len(), closed[0].1.stored.values), (1, values(5.0, 9.0, 4.0, 7.0, 4.0)));
+}

@@ -198,7 +198,9 @@ proptest! {
         mut moves in prop::collection::vec(any_move(), 1..150),
         crashes in prop::collection::vec(0_usize..150, 1..4),
     ) {
-        moves.iter_mut().for_each(|(_, _, _, ends)| *ends = true);
+        for (_, _, _, ends) in &mut moves {
+            *ends = true;
+        }
         prop_assert_eq!(run(spec, start, &moves, &crashes), run(spec, start, &moves, &[]));
     }
 }
