@@ -48,6 +48,7 @@ impl Feed {
     }
 
     async fn keep_up(&mut self) -> Result<(), Stopped> {
+        self.inbox.take_in();
         loop {
             self.wait_for_wishes().await?;
             let Some(connected) = self.connect_when_due().await? else { continue };

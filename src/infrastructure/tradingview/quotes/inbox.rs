@@ -45,10 +45,15 @@ impl Inbox {
             () = self.stopping.cancelled() => return Err(Stopped),
             command = self.commands.recv() => self.wishes.note(command.ok_or(Stopped)?),
         }
+        self.take_in();
+        Ok(())
+    }
+
+    /// Takes in all commands that are there.
+    pub(super) fn take_in(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.wishes.note(command);
         }
-        Ok(())
     }
 
     /// Does `work`, which has its own deadline, while commands are taken in.
