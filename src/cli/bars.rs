@@ -141,7 +141,7 @@ async fn print_csv(mut pages: Pages<'_>) -> anyhow::Result<()> {
 
 /// A bar, for programs. Absent is what the bar does not have.
 #[derive(Serialize)]
-struct JsonBar {
+pub(super) struct JsonBar {
     open_time: String,
     close_time: String,
     open: f64,

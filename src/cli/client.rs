@@ -22,6 +22,7 @@ use crate::common::constants::HEADER_CORRELATION_ID;
 use crate::common::error::with_causes;
 use crate::common::tracing::CorrelationId;
 use crate::proto::v1::market_data_client::MarketDataClient;
+use crate::proto::v1::quote_stream_client::QuoteStreamClient;
 use crate::proto::v1::system_client::SystemClient;
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
@@ -169,6 +170,11 @@ impl Client {
     /// The service of history.
     pub(super) fn market_data(&self) -> MarketDataClient<Channel> {
         MarketDataClient::new(self.channel.clone())
+    }
+
+    /// The service of quotes and live bars.
+    pub(super) fn quotes(&self) -> QuoteStreamClient<Channel> {
+        QuoteStreamClient::new(self.channel.clone())
     }
 
     /// The service about the server.

@@ -1,21 +1,20 @@
 //! `export`: write all stored bars of a series as CSV.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
-use tempfile::NamedTempFile;
 
 use super::client::{Client, ClientOptions};
 use super::names::{bar_state_text, interval};
 use super::output::{Output, broken, csv_error};
 use super::progress;
 use super::series::{RangeArgs, SeriesArgs};
+use super::target::Target;
 use super::times::to_pb;
 use crate::proto::v1::{BarChunk, ExportBarsRequest, GetSyncStatusRequest};
 
@@ -146,51 +145,5 @@ impl<'a> Columns<'a> {
             let state = bar_state_text(*state).to_owned();
             Ok([time.to_string(), open, high, low, close, volume, state])
         })
-    }
-}
-
-/// A file that is being written.
-enum Target {
-    /// Beside where it belongs, until it is complete.
-    Beside(NamedTempFile, PathBuf),
-    /// What is no regular file, such as a device or a pipe, is written as it is.
-    Direct(File),
-}
-
-impl Target {
-    fn open(path: &Path) -> io::Result<Self> {
-        // A link is followed: the file is replaced and not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return OpenOptions::new().write(true).open(&path).map(Self::Direct);
-        }
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".pocketquant-export-");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // As any file that is made: the umask takes away from it.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder.unwrap_or_else(|| Path::new(".")))?;
-        Ok(Self::Beside(file, path))
-    }
-
-    fn file(&mut self) -> &mut File {
-        match self {
-            Self::Beside(file, _) => file.as_file_mut(),
-            Self::Direct(file) => file,
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Beside(file, path) => {
-                file.as_file().sync_all()?;
-                file.persist(path).map(drop).map_err(|error| error.error)
-            }
-            Self::Direct(_) => Ok(()),
-        }
     }
 }

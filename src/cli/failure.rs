@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Style};
+use prost::Message as _;
 use serde::Serialize;
 use thiserror::Error;
 use tonic::{Code, Status, TimeoutExpired};
@@ -62,6 +63,12 @@ pub(super) struct CallError {
     retry_after: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
+    /// How long to wait before it is worth trying again, where the server says so.
+    #[serde(skip)]
+    pub(super) retry_delay: Option<Duration>,
+    /// Whether the connection broke, rather than the server having answered.
+    #[serde(skip)]
+    pub(super) broken: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -82,10 +89,27 @@ impl CallError {
         let header = status.metadata().get(HEADER_CORRELATION_ID);
         error.correlation_id = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
         error.read_details(&details);
-        if status.source().is_some() {
+        error.broken = status.source().is_some();
+        if error.broken {
             error.metadata.insert("hint".to_owned(), BROKEN.to_owned());
         }
         error
+    }
+
+    /// Reads an error that came inside an answer.
+    pub(super) fn inside(status: &tonic_types::Status) -> Self {
+        let (code, details) = (Code::from_i32(status.code), status.encode_to_vec());
+        Self::new(&Status::with_details(code, status.message.clone(), details.into()), None)
+    }
+
+    /// The server stopped talking, or ended what should not end, as `message` says.
+    pub(super) fn gone(message: String) -> Self {
+        Self { broken: true, ..Self::plain(code_name(Code::Unavailable), message) }
+    }
+
+    /// In one line.
+    pub(super) fn brief(&self) -> String {
+        format!("{}: {}", self.code, self.message)
     }
 
     /// There was no answer in time.
@@ -107,6 +131,8 @@ impl CallError {
             metadata: BTreeMap::new(),
             retry_after: None,
             correlation_id: None,
+            retry_delay: None,
+            broken: false,
         }
     }
 
@@ -128,6 +154,7 @@ impl CallError {
             self.quotas.push(format!("{}: {}", each.subject, each.description));
         }
         let delay = details.retry_info().and_then(|each| each.retry_delay);
+        self.retry_delay = delay;
         self.retry_after = delay.map(|delay| humantime::format_duration(delay).to_string());
     }
 }

@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod export;
 mod failure;
+mod feed;
 mod health;
 mod info;
 mod migrate;
@@ -15,14 +16,18 @@ mod names;
 mod output;
 mod pages;
 mod progress;
+mod quote;
 mod series;
 mod serve;
 mod settings;
 mod simulate;
 mod status;
+mod subscriptions;
 mod symbols;
 mod sync;
+mod target;
 mod times;
+mod watch;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -56,6 +61,12 @@ enum Command {
     Sync(sync::Sync),
     Bars(Box<bars::Bars>),
     Export(Box<export::Export>),
+    Watch(Box<watch::Watch>),
+    Quote(quote::Quote),
+    Subscribe(subscriptions::Subscribe),
+    Unsubscribe(subscriptions::Unsubscribe),
+    Subscriptions(subscriptions::Subscriptions),
+    Feed(feed::Feed),
     Status(status::Status),
     Symbols(symbols::Symbols),
     Info(info::Info),
@@ -99,6 +110,12 @@ impl Cli {
             Command::Sync(command) => until_stopped(command.run(outer)).await,
             Command::Bars(command) => until_stopped(command.run(outer)).await,
             Command::Export(command) => until_stopped(command.run(outer)).await,
+            Command::Watch(command) => Box::pin(command.run(outer)).await,
+            Command::Quote(command) => until_stopped(command.run(outer)).await,
+            Command::Subscribe(command) => until_stopped(command.run(outer)).await,
+            Command::Unsubscribe(command) => until_stopped(command.run(outer)).await,
+            Command::Subscriptions(command) => until_stopped(command.run(outer)).await,
+            Command::Feed(command) => until_stopped(command.run(outer)).await,
             Command::Status(command) => until_stopped(command.run(outer)).await,
             Command::Symbols(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,

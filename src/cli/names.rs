@@ -68,6 +68,28 @@ pub(super) fn sync_state_text(value: i32) -> &'static str {
     }
 }
 
+/// The text of how the feed is.
+pub(super) fn connection_state_text(value: i32) -> &'static str {
+    match pb::ConnectionState::try_from(value) {
+        Ok(pb::ConnectionState::Stopped) => "stopped",
+        Ok(pb::ConnectionState::Idle) => "idle",
+        Ok(pb::ConnectionState::Connecting) => "connecting",
+        Ok(pb::ConnectionState::Connected) => "connected",
+        Ok(pb::ConnectionState::Reconnecting) => "reconnecting",
+        Ok(pb::ConnectionState::Unspecified) | Err(_) => "unknown",
+    }
+}
+
+/// The text of how a subscription is.
+pub(super) fn subscription_state_text(value: i32) -> &'static str {
+    match pb::SubscriptionState::try_from(value) {
+        Ok(pb::SubscriptionState::Pending) => "pending",
+        Ok(pb::SubscriptionState::Active) => "active",
+        Ok(pb::SubscriptionState::Error) => "error",
+        Ok(pb::SubscriptionState::Unspecified) | Err(_) => "unknown",
+    }
+}
+
 /// Why a sync went no further back; nothing where older bars may exist.
 pub(super) fn history_end_text(value: Option<i32>) -> Option<&'static str> {
     match pb::HistoryEnd::try_from(value?) {

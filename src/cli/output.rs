@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::failure::ClosedPipe;
@@ -37,8 +37,7 @@ impl Output {
 
     /// Writes `rows` under `header`.
     pub(super) fn table(&mut self, table: &Rows) -> anyhow::Result<()> {
-        let table = table.arranged();
-        table.lines().try_for_each(|line| self.line(line.trim_end()))
+        table.lines().try_for_each(|line| self.line(line))
     }
 
     /// Writes what is buffered.
@@ -75,8 +74,13 @@ pub(super) fn csv_error(error: csv::Error) -> io::Error {
 /// Whether `stream` shows colours: a terminal, unless `NO_COLOR` is set.
 pub(super) fn colours(stream: &impl IsTerminal) -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    redraws(stream) && !unwanted
+}
+
+/// Whether what `stream` shows can be drawn over: a terminal, and no dumb one.
+pub(super) fn redraws(stream: &impl IsTerminal) -> bool {
     let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    stream.is_terminal() && !unwanted && !dumb
+    stream.is_terminal() && !dumb
 }
 
 /// How a column is aligned.
@@ -88,11 +92,27 @@ pub(super) enum Align {
     Right,
 }
 
+/// Whether a number is good news, where there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Above zero.
+    Up,
+    /// Below zero.
+    Down,
+}
+
 /// A table: with borders on a terminal, else columns of plain text, one row a line.
 #[derive(Debug)]
 pub(super) struct Rows {
     columns: &'static [(&'static str, Align)],
-    rows: Vec<Vec<String>>,
+    rows: Vec<Row>,
+}
+
+/// The texts of a row, and which columns have a tone.
+#[derive(Debug)]
+struct Row {
+    texts: Vec<String>,
+    toned: Option<(Tone, &'static [usize])>,
 }
 
 impl Rows {
@@ -103,7 +123,23 @@ impl Rows {
 
     /// Adds a row: a text for each column.
     pub(super) fn push(&mut self, row: Vec<String>) {
-        self.rows.push(row);
+        self.rows.push(Row { texts: row, toned: None });
+    }
+
+    /// Adds a row of which some columns, by number, have a tone.
+    pub(super) fn push_toned(
+        &mut self,
+        row: Vec<String>,
+        tone: Option<Tone>,
+        columns: &'static [usize],
+    ) {
+        self.rows.push(Row { texts: row, toned: tone.map(|tone| (tone, columns)) });
+    }
+
+    /// The table, line by line.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        let lines: Vec<_> = self.arranged().lines().collect();
+        lines.into_iter().map(|line| line.trim_end().to_owned())
     }
 
     fn arranged(&self) -> Table {
@@ -113,14 +149,23 @@ impl Rows {
         let arrangement =
             if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
         table.set_content_arrangement(arrangement);
-        let bold = colours(&io::stdout());
+        let coloured = colours(&io::stdout());
         let heads = self.columns.iter().map(|(name, align)| {
             let cell = cell(name, *align);
-            if bold { cell.add_attribute(Attribute::Bold) } else { cell }
+            if coloured { cell.add_attribute(Attribute::Bold) } else { cell }
         });
         table.set_header(heads.collect::<Vec<_>>());
         for row in &self.rows {
-            let cells = row.iter().zip(self.columns).map(|(text, (_, align))| cell(text, *align));
+            let texts = row.texts.iter().zip(self.columns).enumerate();
+            let cells = texts.map(|(column, (text, (_, align)))| {
+                let tone = row.toned.filter(|(_, columns)| columns.contains(&column));
+                let cell = cell(text, *align);
+                match tone.filter(|_| coloured) {
+                    Some((Tone::Up, _)) => cell.fg(Color::Green),
+                    Some((Tone::Down, _)) => cell.fg(Color::Red),
+                    None => cell,
+                }
+            });
             table.add_row(cells.collect::<Vec<_>>());
         }
         if !terminal && let Some(first) = table.column_mut(0) {
