@@ -135,7 +135,7 @@ error_codes! {
     IdempotencyInProgress "IDEMPOTENCY_IN_PROGRESS" Aborted "RetryInfo"
         "The first call with this idempotency key still runs.";
     ProviderUnavailable "PROVIDER_UNAVAILABLE" Unavailable
-        "RetryInfo; metadata `provider`, `phase` (connect, tls, handshake, hello, history)"
+        "RetryInfo; metadata `provider`, `phase` (connect, tls, handshake, hello, history, quotes)"
         "The provider cannot be reached, refuses, or breaks off; what is already written stays.";
     ProviderTimeout "PROVIDER_TIMEOUT" Unavailable "RetryInfo; metadata `provider`, `phase`"
         "The provider went silent; what is already written stays.";

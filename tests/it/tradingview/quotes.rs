@@ -1,6 +1,6 @@
 //! What the feed makes of what the server says of symbols.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -39,7 +39,7 @@ async fn a_snapshot_may_come_in_parts_and_what_follows_are_changes() {
         bid: Field::Unset,
         ask: Field::Unset,
         session: Field::Set(SessionState::InSession),
-        delay: Field::Set(Duration::from_secs(900)),
+        delay: Field::Set(Duration::from_mins(15)),
         ..QuoteUpdate::default()
     };
     assert_eq!((update, kind), (expected, UpdateKind::Snapshot));
@@ -156,9 +156,7 @@ async fn symbols_come_and_go_while_it_runs() {
 async fn many_symbols_are_added_fifty_at_a_time_each_once() {
     let server = Server::start().await;
     let names: Vec<String> = (100..220).map(|number| format!("NYSE:S{number}")).collect();
-    let feed = Feed::of(hasty(&server), &[]).await;
-    let Feed { commands, events, client } = feed;
-    let mut feed = Feed { commands, events, client };
+    let mut feed = Feed::of(hasty(&server), &[]).await;
     feed.is_idle().await;
     for name in names.iter().chain(&names) {
         feed.add(name).await;
@@ -223,10 +221,10 @@ async fn messages_of_another_shape_are_passed_over() {
 
 #[tokio::test]
 async fn a_slow_consumer_slows_the_reading_and_loses_nothing() {
-    const MESSAGES: u64 = 20_000;
+    const MESSAGES: u32 = 20_000;
     let server = Server::start().await;
     let (mut feed, mut connection, session) = Feed::connected(&server, &["NYSE:IBM"]).await;
-    let sent = AtomicU64::new(0);
+    let sent = AtomicU32::new(0);
     let padding = "x".repeat(2_000);
     let sending = async {
         for number in 1..=MESSAGES {
@@ -254,7 +252,7 @@ async fn a_slow_consumer_slows_the_reading_and_loses_nothing() {
         }
         for number in 1..=MESSAGES {
             let expected =
-                QuoteUpdate { volume: Field::Set(number as f64), ..QuoteUpdate::default() };
+                QuoteUpdate { volume: Field::Set(f64::from(number)), ..QuoteUpdate::default() };
             assert_eq!(feed.update("NYSE:IBM").await.0, expected);
         }
         feed

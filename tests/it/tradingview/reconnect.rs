@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::quote_script::{Feed, SHORT, completed, hasty, names_in, opened, qsd};
-use super::script::{HELLO, Server, within};
+use super::script::{HELLO, Server, frame, within};
 
 /// Answers the opening request with `response` instead of a WebSocket.
 async fn refuse(server: &Server, response: &str) {
@@ -141,19 +141,13 @@ async fn a_429_is_waited_out_as_long_as_asked() {
     drop(server.accept().await);
     assert!(refused_at.elapsed() >= Duration::from_millis(900));
 
+    // A minute, where nothing is said.
+    let server = Server::start().await;
     let mut feed = Feed::of(hasty(&server), &["NYSE:IBM"]).await;
     feed.connecting().await;
-    let slow_down = "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n";
-    loop {
-        refuse(&server, slow_down).await;
-        if let Ok(state) = timeout(SHORT, feed.reconnecting()).await {
-            assert!(
-                state.2 >= Duration::from_secs(59),
-                "a minute where nothing is said: {state:?}"
-            );
-            break;
-        }
-    }
+    refuse(&server, "HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n").await;
+    let (_, _, retry_in) = feed.reconnecting().await;
+    assert!(retry_in >= Duration::from_secs(59), "{retry_in:?}");
 }
 
 #[tokio::test]
@@ -193,36 +187,25 @@ async fn silence_is_a_dead_link_and_heartbeats_are_none() {
 
 #[tokio::test]
 async fn garbage_and_a_dead_session_are_reasons_to_connect_again() {
-    let quote = r#"{"m":"qsd","p":["SESSION",{"n":"NYSE:IBM","s":"ok","v":{"lp":1}}]}"#;
-    let before = |after: &str| format!("~m~{}~m~{quote}{after}", quote.len());
-    let dead = r#"{"m":"critical_error","p":["SESSION","invalid_parameters","quote_add_symbols"]}"#;
-    for garbage in [
-        before("garbage"),
-        before("~m~2~m~{]"),
-        before(r#"~m~99~m~{"m":"qsd"#),
-        before(&format!("~m~{}~m~{dead}", dead.len())),
-    ] {
+    let dead = |session: &str| {
+        let said = [session, "invalid_parameters", "quote_add_symbols"];
+        frame(&json!({"m": "critical_error", "p": said}).to_string())
+    };
+    let garbage: [&dyn Fn(&str) -> String; 4] = [
+        &|_| "garbage".to_owned(),
+        &|_| "~m~2~m~{]".to_owned(),
+        &|_| r#"~m~99~m~{"m":"qsd"#.to_owned(),
+        &dead,
+    ];
+    for garbage in garbage {
         let server = Server::start().await;
         let (mut feed, mut connection, session) = Feed::connected(&server, &["NYSE:IBM"]).await;
-        let garbage = garbage.replace("SESSION", &session);
-        // The name is longer than its stand-in.
-        let more = session.len() - "SESSION".len();
-        let garbage = garbage
-            .replace(
-                &format!("~m~{}~m~{{\"m\":\"qsd\",\"p\"", quote.len()),
-                &format!("~m~{}~m~{{\"m\":\"qsd\",\"p\"", quote.len() + more),
-            )
-            .replace(
-                &format!("~m~{}~m~{{\"m\":\"crit", dead.len()),
-                &format!("~m~{}~m~{{\"m\":\"crit", dead.len() + more),
-            );
-        connection.raw(garbage).await;
+        let quote = frame(&qsd(&session, "NYSE:IBM", &json!({"lp": 1})));
+        connection.raw(quote + &garbage(&session)).await;
         feed.update("NYSE:IBM").await;
         let (error, ..) = feed.reconnecting().await;
-        assert!(
-            matches!(error, ProviderError::Unavailable { phase: Phase::Quotes, .. }),
-            "{error:?}"
-        );
+        let lost = matches!(error, ProviderError::Unavailable { phase: Phase::Quotes, .. });
+        assert!(lost, "{error:?}");
         connection.closed().await;
         server.greet().await;
     }

@@ -9,9 +9,10 @@ use super::message;
 use super::outbox::{Outbox, Standing};
 use super::subscriptions::Subscriptions;
 use crate::infrastructure::interfaces::{FeedEvent, Phase, ProviderError};
+use crate::infrastructure::tradingview::PROVIDER;
 use crate::infrastructure::tradingview::config::TradingViewConfig;
 use crate::infrastructure::tradingview::errors;
-use crate::infrastructure::tradingview::frame::{self, Payload};
+use crate::infrastructure::tradingview::frame::{self, FrameError, Payload};
 use crate::infrastructure::tradingview::session::Socket;
 
 /// Why a connection ended before its time.
@@ -95,7 +96,7 @@ impl Connection {
 
     /// For how long the server has talked to us.
     pub(super) fn age(&self) -> Duration {
-        self.confirmed_at.map(|since| since.elapsed()).unwrap_or_default()
+        self.confirmed_at.map(|since| self.received_at.duration_since(since)).unwrap_or_default()
     }
 
     /// Says goodbye.
@@ -140,48 +141,70 @@ impl Connection {
         inbox: &mut Inbox,
         outbox: &mut Outbox,
     ) -> Result<(), Interruption> {
-        let mut echoes = Vec::new();
-        let mut said = Vec::new();
-        let outcome = self.understand(text, &mut echoes, &mut said);
-        inbox.attend(self.socket.send(echoes)).await??;
-        if outcome.is_ok() && !text.is_empty() && self.confirmed_at.is_none() {
-            self.confirmed_at = Some(self.received_at);
-            self.stand(inbox, outbox);
+        let mut told = 0;
+        let mut outcome = Ok(());
+        for payload in frame::decode(text) {
+            match self.take(payload, inbox, outbox).await {
+                Ok(events) => told += events,
+                Err(interruption) => {
+                    outcome = Err(interruption);
+                    break;
+                }
+            }
+            if outbox.is_full() {
+                outbox.deliver(inbox).await?;
+            }
         }
-        if said.is_empty() && outcome.is_ok() {
-            said.push(FeedEvent::Alive);
+        if told == 0 && outcome.is_ok() {
+            outbox.pending.push(FeedEvent::Alive);
         }
-        outbox.pending.append(&mut said);
         outbox.deliver(inbox).await?;
         // Waiting for the consumer is not the server's silence.
         self.received_at = Instant::now();
-        Ok(outcome?)
+        outcome
     }
 
-    fn understand(
+    /// Takes one frame; answers how many events of symbols it makes.
+    async fn take(
         &mut self,
-        text: &str,
-        echoes: &mut Vec<String>,
-        events: &mut Vec<FeedEvent>,
-    ) -> Result<(), ProviderError> {
-        for payload in frame::decode(text) {
-            match payload.map_err(|error| self.socket.broken(&error.to_string()))? {
-                Payload::Heartbeat(whole) => echoes.push(whole.to_owned()),
-                Payload::Json(json) => match message::parse(json) {
-                    Ok(incoming) => {
-                        self.subscriptions.apply(incoming, self.received_at, events)?;
-                    }
-                    Err(error) if error.is_data() => {
-                        tracing::debug!(%error, "a message of an unexpected shape");
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "unreadable message");
-                        return Err(self.socket.broken("it sent something that cannot be read"));
-                    }
-                },
+        payload: Result<Payload<'_>, FrameError>,
+        inbox: &mut Inbox,
+        outbox: &mut Outbox,
+    ) -> Result<usize, Interruption> {
+        let json = match payload.map_err(|error| self.socket.broken(&error.to_string()))? {
+            Payload::Json(json) => json,
+            Payload::Heartbeat(whole) => {
+                self.confirm(inbox, outbox);
+                inbox.attend(self.socket.send(vec![whole.to_owned()])).await??;
+                return Ok(0);
+            }
+        };
+        match message::parse(json) {
+            Ok(incoming) => {
+                self.subscriptions.check(&incoming)?;
+                self.confirm(inbox, outbox);
+                let before = outbox.pending.len();
+                self.subscriptions.apply(incoming, self.received_at, &mut outbox.pending);
+                Ok(outbox.pending.len() - before)
+            }
+            Err(error) if error.is_data() => {
+                tracing::debug!(%error, "a message of an unexpected shape");
+                Ok(0)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "unreadable message");
+                Err(self.socket.broken("it sent something that cannot be read").into())
             }
         }
-        Ok(())
+    }
+
+    /// The server talks to us, so it takes us for who we say we are.
+    fn confirm(&mut self, inbox: &Inbox, outbox: &mut Outbox) {
+        if self.confirmed_at.is_none() {
+            self.confirmed_at = Some(self.received_at);
+            tracing::info!(provider = PROVIDER, "the feed is connected");
+            self.stand(inbox, outbox);
+        }
     }
 }
 

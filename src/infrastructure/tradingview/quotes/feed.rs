@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connection, Interruption};
 use super::inbox::{Inbox, Stopped};
@@ -77,7 +77,8 @@ impl Feed {
 
     /// Connects after the pause that is due; none where meanwhile nothing is wanted.
     async fn connect_when_due(&mut self) -> Result<Option<Result<Connection, Failure>>, Stopped> {
-        match self.retry.pause() {
+        // One that is over was sat out with nothing to do.
+        match self.retry.pause().filter(|pause| pause.until > Instant::now()) {
             None => {
                 self.outbox.state(FeedState::Connecting);
                 self.outbox.deliver(&mut self.inbox).await?;
@@ -96,7 +97,7 @@ impl Feed {
 
     /// Waits for the end of `pause`; answers whether something is still wanted.
     async fn sit_out(&mut self, Pause { error, attempt, until }: Pause) -> Result<bool, Stopped> {
-        let retry_in = until.saturating_duration_since(tokio::time::Instant::now());
+        let retry_in = until.saturating_duration_since(Instant::now());
         tracing::warn!(
             provider = PROVIDER, attempt, retry_in_ms = retry_in.as_millis(), %error,
             "the feed is down and tries again: {error}"

@@ -9,7 +9,7 @@ use crate::infrastructure::interfaces::{FeedEvent, FeedState};
 /// is read no further until there is room, as a price that is skipped may be a bar's high.
 const CAPACITY: usize = 8_192;
 
-/// Events that the consumer takes at once.
+/// Events that are handed over, and taken, at once.
 const BATCH: usize = 1_024;
 
 /// The way to the consumer.
@@ -63,13 +63,18 @@ impl Outbox {
         }
     }
 
+    /// Whether enough is pending to hand it over before more is added.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.len() >= BATCH
+    }
+
     /// Hands over what is pending, waiting for room.
     pub(super) async fn deliver(&mut self, inbox: &mut Inbox) -> Result<(), Stopped> {
         let mut pending = self.pending.drain(..);
         while pending.len() > 0 {
             let count = pending.len().min(CAPACITY);
+            // An error: the consumer is gone.
             let room = inbox.attend(self.events.reserve_many(count)).await?;
-            // The consumer is gone.
             let room = room.map_err(|_| Stopped)?;
             room.zip(&mut pending).for_each(|(room, event)| room.send(event));
         }

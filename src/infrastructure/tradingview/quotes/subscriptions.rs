@@ -25,8 +25,7 @@ const CHUNK: usize = 50;
 pub(super) struct Subscriptions {
     session: String,
     entries: HashMap<Arc<str>, Entry>,
-    /// Snapshots that have begun, and when, in that order. Those that are complete stay for a
-    /// while, and are about twice as many as symbols at most.
+    /// Snapshots that have begun, and when: each symbol once, for as long as the patience lasts.
     begun: VecDeque<(Instant, Arc<str>)>,
     patience: Duration,
 }
@@ -37,6 +36,8 @@ struct Entry {
     /// The number of the command that added it.
     added: u64,
     stage: Stage,
+    /// Whether the end of its snapshot is waited for.
+    watched: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,8 @@ impl Subscriptions {
                 removed.push(symbol.clone());
             }
             if let Some(number) = wanted {
-                let entry = Entry { symbol: symbol.clone(), added: number, stage: Stage::Asked };
+                let (symbol, stage) = (symbol.clone(), Stage::Asked);
+                let entry = Entry { symbol: symbol.clone(), added: number, stage, watched: false };
                 self.entries.insert(symbol.as_str().into(), entry);
                 added.push(symbol);
             }
@@ -96,13 +98,27 @@ impl Subscriptions {
         removal.into_iter().chain(command("quote_add_symbols", &added)).collect()
     }
 
-    /// What `incoming` means; an error ends the connection.
+    /// Fails where `incoming` ends this session, or the connection.
+    pub(super) fn check(&self, incoming: &Incoming<'_>) -> Result<(), ProviderError> {
+        match incoming {
+            Incoming::CriticalError { session, said } if *session == self.session => {
+                Err(errors::critical_error(said, Phase::Quotes))
+            }
+            Incoming::ProtocolError(said) => Err(errors::protocol_error(said, Phase::Quotes)),
+            Incoming::Quote { .. }
+            | Incoming::Completed { .. }
+            | Incoming::CriticalError { .. }
+            | Incoming::Other => Ok(()),
+        }
+    }
+
+    /// What `incoming`, received at `now`, tells of symbols.
     pub(super) fn apply(
         &mut self,
         incoming: Incoming<'_>,
         now: Instant,
         events: &mut Vec<FeedEvent>,
-    ) -> Result<(), ProviderError> {
+    ) {
         match incoming {
             Incoming::Quote { session, quote } if session == self.session => {
                 if quote.status == "ok" {
@@ -116,19 +132,13 @@ impl Subscriptions {
                     entry.complete(events);
                 }
             }
-            Incoming::CriticalError { session, said } if session == self.session => {
-                return Err(errors::critical_error(&said, Phase::Quotes));
-            }
-            Incoming::ProtocolError(said) => {
-                return Err(errors::protocol_error(&said, Phase::Quotes));
-            }
             // Of a session that is not ours nobody wants to hear.
             Incoming::Quote { .. }
             | Incoming::Completed { .. }
             | Incoming::CriticalError { .. }
+            | Incoming::ProtocolError(_)
             | Incoming::Other => {}
         }
-        Ok(())
     }
 
     fn update(
@@ -142,30 +152,20 @@ impl Subscriptions {
         let Some((name, _)) = self.entries.get_key_value(name) else { return };
         let name = Arc::clone(name);
         let Some(entry) = self.entries.get_mut(&name) else { return };
-        let symbol = entry.symbol.clone();
         let kind = match entry.stage {
             Stage::Live => UpdateKind::Change,
             Stage::Snapshot(_) => UpdateKind::Snapshot,
             Stage::Asked | Stage::Refused => {
                 entry.stage = Stage::Snapshot(now);
-                self.begin(now, name);
+                if !std::mem::replace(&mut entry.watched, true) {
+                    self.begun.push_back((now, name));
+                }
                 UpdateKind::Snapshot
             }
         };
         if update != QuoteUpdate::default() {
-            events.push(FeedEvent::Update { symbol, update, kind });
+            events.push(FeedEvent::Update { symbol: entry.symbol.clone(), update, kind });
         }
-    }
-
-    fn begin(&mut self, now: Instant, name: Arc<str>) {
-        if self.begun.len() > 2 * self.entries.len() {
-            let entries = &self.entries;
-            let begins = |(begun, name): &(Instant, Arc<str>)| {
-                entries.get(name).is_some_and(|entry| entry.stage == Stage::Snapshot(*begun))
-            };
-            self.begun.retain(begins);
-        }
-        self.begun.push_back((now, name));
     }
 
     fn refused(&mut self, quote: &QuoteData<'_>, events: &mut Vec<FeedEvent>) {
@@ -188,13 +188,18 @@ impl Subscriptions {
 
     /// Ends the snapshots whose end was not told in time.
     pub(super) fn end_overdue(&mut self, now: Instant, events: &mut Vec<FeedEvent>) {
-        while let Some((begun, name)) =
-            self.begun.pop_front_if(|(begun, _)| *begun + self.patience <= now)
-        {
-            let entry = self.entries.get_mut(&name);
-            if let Some(entry) = entry.filter(|entry| entry.stage == Stage::Snapshot(begun)) {
-                tracing::debug!(symbol = %entry.symbol, "the end of a snapshot was not told");
-                entry.complete(events);
+        let is_over = |begun: Instant| begun + self.patience <= now;
+        while let Some((_, name)) = self.begun.pop_front_if(|(begun, _)| is_over(*begun)) {
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            match entry.stage {
+                // It has begun anew since.
+                Stage::Snapshot(begun) if !is_over(begun) => self.begun.push_back((begun, name)),
+                Stage::Snapshot(_) => {
+                    tracing::debug!(symbol = %entry.symbol, "the end of a snapshot was not told");
+                    entry.watched = false;
+                    entry.complete(events);
+                }
+                Stage::Asked | Stage::Live | Stage::Refused => entry.watched = false,
             }
         }
     }
