@@ -22,6 +22,11 @@ impl WorldClock {
             Some((start, since)) => start.saturating_add(since.elapsed()).unwrap_or(start),
             None => Timestamp::now(),
         };
+        self.told(time)
+    }
+
+    /// What the server says at `time`.
+    pub(super) fn told(&self, time: Timestamp) -> Timestamp {
         time.saturating_add(self.offset).unwrap_or(time)
     }
 }

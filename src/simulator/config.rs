@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::FaultSpec;
+use super::{FaultSpec, ReplayConfig};
 
 /// The world to serve, and where. Start from [`SimulatorConfig::new`].
 #[derive(Clone, Debug)]
@@ -23,7 +23,10 @@ pub struct SimulatorConfig {
     /// History ends after that many bars with `data_completed: "limit"`.
     pub history_limit: Option<u32>,
     /// The world stands still at this time: later bars do not exist, and its clock starts here.
+    /// What is replayed has its own time.
     pub now: Option<Timestamp>,
+    /// Let the world move. Without it, it stands still.
+    pub replay: Option<ReplayConfig>,
     /// Added to the world's clock, and to nothing else.
     pub clock_offset: SignedDuration,
     /// What goes wrong from the start.
@@ -46,6 +49,7 @@ impl SimulatorConfig {
             tls: false,
             history_limit: None,
             now: None,
+            replay: None,
             clock_offset: SignedDuration::ZERO,
             faults: Vec::new(),
             heartbeat: Duration::from_secs(10),

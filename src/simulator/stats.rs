@@ -43,6 +43,39 @@ pub struct SimulatorStats {
     pub sign_ins: u64,
     /// Symbol searches.
     pub searches: u64,
+    /// Quote updates sent after the snapshots.
+    #[serde(default)]
+    pub updates_sent: u64,
+    /// Times that a client was too slow and got the newest quote in place of many.
+    #[serde(default)]
+    pub conflations: u64,
+    /// Clients that were cut because a replay at full speed could not wait for them any longer.
+    #[serde(default)]
+    pub lost_readers: u64,
+    /// The replays, by symbol.
+    #[serde(default)]
+    pub replays: Vec<ReplayStats>,
+}
+
+/// How far a replay has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayStats {
+    /// Of which symbol.
+    pub symbol: String,
+    /// Its world's time, RFC 3339.
+    pub position: String,
+    /// Whether anybody has subscribed to it so far.
+    pub started: bool,
+    /// Whether the last trade of the pass is over.
+    pub ended: bool,
+    /// Which pass it is, from 1.
+    pub pass: u64,
+    /// Trades of this pass so far.
+    pub index: u64,
+    /// Trades in a pass.
+    pub trades: u64,
+    /// Trades in all passes so far.
+    pub updates: u64,
 }
 
 /// What is counted.
@@ -60,6 +93,7 @@ pub(super) struct Stats {
     pub(super) heartbeats_echoed: Counter,
     pub(super) sign_ins: Counter,
     pub(super) searches: Counter,
+    pub(super) updates_sent: Counter,
     tokens: Counter,
     distinct_tokens: Mutex<HashSet<String>>,
 }
@@ -73,7 +107,7 @@ impl Counter {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -87,7 +121,8 @@ impl Stats {
         }
     }
 
-    pub(super) fn snapshot(&self) -> SimulatorStats {
+    /// What is counted here; the replays count themselves.
+    pub(super) fn counted(&self) -> SimulatorStats {
         let distinct = self.distinct_tokens.lock().unwrap_or_else(PoisonError::into_inner).len();
         let connections = self.connections.get();
         SimulatorStats {
@@ -105,6 +140,8 @@ impl Stats {
             heartbeats_echoed: self.heartbeats_echoed.get(),
             sign_ins: self.sign_ins.get(),
             searches: self.searches.get(),
+            updates_sent: self.updates_sent.get(),
+            ..SimulatorStats::default()
         }
     }
 }

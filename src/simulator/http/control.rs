@@ -1,8 +1,9 @@
-//! The simulator's own pages: faults and counters.
+//! The simulator's own pages: faults, counters, and what is made up in markets.
 
 use http::{Method, Response, StatusCode};
+use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Page, json as json_page, text};
 use crate::simulator::{FaultSpec, Shared};
@@ -27,14 +28,68 @@ const fn yes() -> bool {
 /// Answers a request for `/_sim/<path>`.
 pub(super) fn respond(path: &str, request: &Page, shared: &Shared) -> Response<String> {
     match (request.method(), path) {
-        (&Method::GET, "stats") => json_page(StatusCode::OK, &shared.stats.snapshot()),
+        (&Method::GET, "stats") => json_page(StatusCode::OK, &shared.stats()),
         (&Method::GET, "faults") => list(shared),
         (&Method::POST, "faults") => match switch(request.body(), shared) {
             Ok(()) => list(shared),
             Err(reason) => json_page(StatusCode::BAD_REQUEST, &json!({"error": reason})),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are GET stats, GET faults and POST faults"),
+        (&Method::POST, "tick") => done(tick(request.body(), shared)),
+        (&Method::POST, "quote") => done(quote(request.body(), shared)),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are GET stats, GET faults, POST faults, POST tick and POST quote",
+        ),
     }
+}
+
+fn done(result: Result<Value, String>) -> Response<String> {
+    match result {
+        Ok(value) => json_page(StatusCode::OK, &value),
+        Err(reason) => json_page(StatusCode::BAD_REQUEST, &json!({"error": reason})),
+    }
+}
+
+/// `{"symbol","time","price","size"}`: one trade more; `time` is now unless it is given.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tick {
+    symbol: String,
+    #[serde(default)]
+    time: Option<String>,
+    price: f64,
+    #[serde(default)]
+    size: Option<f64>,
+}
+
+fn tick(body: &str, shared: &Shared) -> Result<Value, String> {
+    let tick: Tick = serde_json::from_str(body)
+        .map_err(|error| format!("expected {{\"symbol\",\"time\",\"price\",\"size\"}}: {error}"))?;
+    let time = tick.time.map(|time| {
+        let wrong = |_| format!("`time`: `{}` is no RFC 3339", time.escape_debug());
+        time.parse::<Timestamp>().map_err(wrong)
+    });
+    let (time, quote) = shared
+        .inject(&tick.symbol, time.transpose()?, tick.price, tick.size)
+        .map_err(|error| format!("`{}`: {error}", tick.symbol.escape_debug()))?;
+    Ok(json!({"symbol": tick.symbol, "time": time.to_string(), "volume": quote.volume}))
+}
+
+/// `{"symbol","values"}`: an update with just these fields, to everybody who has subscribed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MadeUp {
+    symbol: String,
+    values: Map<String, Value>,
+}
+
+fn quote(body: &str, shared: &Shared) -> Result<Value, String> {
+    let made_up: MadeUp = serde_json::from_str(body)
+        .map_err(|error| format!("expected {{\"symbol\",\"values\"}}: {error}"))?;
+    shared
+        .invent(&made_up.symbol, made_up.values)
+        .map_err(|error| format!("`{}`: {error}", made_up.symbol.escape_debug()))?;
+    Ok(json!({"symbol": made_up.symbol}))
 }
 
 fn list(shared: &Shared) -> Response<String> {

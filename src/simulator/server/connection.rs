@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Host, socket};
@@ -72,6 +73,9 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
 }
 
 fn refusal(headers: &HeaderMap, shared: &Shared) -> Option<(StatusCode, &'static str)> {
+    if shared.faults.is_out(Instant::now()) {
+        return Some((StatusCode::SERVICE_UNAVAILABLE, "out of reach"));
+    }
     if shared.faults.is_on(FaultKind::Handshake403, None) {
         return Some((StatusCode::FORBIDDEN, "forbidden"));
     }

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::replay::drive;
 use super::stats::SimulatorStats;
 use super::{
     Endpoints, FaultBoard, FaultSpec, Settings, Shared, SimulatorConfig, SimulatorError, Stats,
-    World, WorldClock,
+    TickError, World, WorldClock,
 };
 use certificate::Certificate;
 
@@ -65,8 +67,8 @@ impl Simulator {
         if !config.allow_remote && !config.listen.ip().is_loopback() {
             return Err(SimulatorError::NotLoopback(config.listen));
         }
-        let (data, now) = (config.data.clone(), config.now);
-        let loading = tokio::task::spawn_blocking(move || World::load(&data, now));
+        let (data, now, replay) = (config.data.clone(), config.now, config.replay);
+        let loading = tokio::task::spawn_blocking(move || World::load(&data, now, replay));
         let world = loading.await.map_err(|error| SimulatorError::Read {
             path: config.data.clone(),
             source: std::io::Error::other(error),
@@ -116,6 +118,10 @@ impl Simulator {
             numbers: Arc::new(AtomicU64::new(0)),
         };
         let stopping = host.stop.clone().drop_guard();
+        let (market, stop) = (Arc::clone(&host.shared), host.stop.clone());
+        host.tasks.spawn(async move {
+            stop.run_until_cancelled(drive(&market)).await;
+        });
         let acceptor = self.certificate.as_ref().map(Certificate::acceptor);
         tokio::select! {
             () = accept(&self.listener, acceptor.as_ref(), &host) => {}
@@ -148,9 +154,21 @@ impl SimulatorControl {
         self.shared.faults.switch_off(fault);
     }
 
+    /// Adds a trade that no file has to the replay of `symbol`: late, where `time` is before the
+    /// newest; now, where there is none. It is told to everybody, and counts to the history.
+    pub fn tick(
+        &self,
+        symbol: &str,
+        time: Option<Timestamp>,
+        price: f64,
+        size: Option<f64>,
+    ) -> Result<(), TickError> {
+        self.shared.inject(symbol, time, price, size).map(drop)
+    }
+
     /// What it has seen so far.
     pub fn stats(&self) -> SimulatorStats {
-        self.shared.stats.snapshot()
+        self.shared.stats()
     }
 }
 

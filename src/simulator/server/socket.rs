@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::Host;
 use crate::simulator::talk::{Dialogue, Due};
@@ -49,6 +49,7 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, host:
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, host: &Host) {
     let mut switches = host.shared.faults.changes();
+    let mut happenings = host.shared.world.pulse().happenings();
     let number = host.next_number();
     let mut dialogue = Dialogue::new(Arc::clone(&host.shared), number, Instant::now());
     loop {
@@ -57,15 +58,28 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStrea
                 Step::On => {}
                 Step::End => return,
             }
+            // Where there is always more to send, the client would never be heard.
+            while dialogue.listens()
+                && let Some(message) = socket.next().now_or_never()
+            {
+                match hear(message, &mut dialogue) {
+                    Step::On => {}
+                    Step::End => return,
+                }
+            }
         }
         let wake = dialogue.next_due().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
-            message = socket.next(), if dialogue.listens() => match message {
-                Some(Ok(Message::Text(text))) => dialogue.hear(&text, Instant::now()),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                // Pings are answered by the library; binary messages are no part of the protocol.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+            message = socket.next(), if dialogue.listens() => match hear(message, &mut dialogue) {
+                Step::On => {}
+                Step::End => return,
             },
+            happened = happenings.changed(), if dialogue.is_live() => {
+                if happened.is_err() {
+                    return;
+                }
+                dialogue.something_happened();
+            }
             changed = switches.changed() => {
                 if changed.is_err() {
                     return;
@@ -75,6 +89,16 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStrea
             () = tokio::time::sleep_until(wake) => {}
         }
     }
+}
+
+fn hear(message: Option<Result<Message, tungstenite::Error>>, dialogue: &mut Dialogue) -> Step {
+    match message {
+        Some(Ok(Message::Text(text))) => dialogue.hear(&text, Instant::now()),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => return Step::End,
+        // Pings are answered by the library; binary messages are no part of the protocol.
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+    }
+    Step::On
 }
 
 async fn send<S: AsyncRead + AsyncWrite + Unpin>(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -82,9 +83,11 @@ impl Dialogue {
             return self.critical(now, request, "invalid parameters");
         };
         let Some(due) = self.gate(Some(&instrument.facts().symbol), now) else { return };
-        let bars = instrument.bars(interval);
-        let first = bars.and_then(|bars| bars.first().map(|bar| bar.open_time.as_second()));
-        let answer = Answer::at("first_bar_time", (session, name, first), self.shared.clock.now());
+        let history = instrument.history(interval);
+        let first = history.and_then(|history| history.bars.first().map(|bar| bar.open_time));
+        let parameters = (session, name, first.map(Timestamp::as_second));
+        let now = self.shared.time_of(Some(&instrument));
+        let answer = Answer::at("first_bar_time", parameters, now);
         self.outbox.send(due, answer.text());
     }
 

@@ -86,7 +86,7 @@ impl Dialogue {
         let closes =
             newest.map(|bar| series.instrument.bounds_of(series.interval, bar.open_time).close());
         let names = (series.session.as_str(), series.id.as_str(), series.turnaround.as_str());
-        timescale_update(names, &rows, &timescale, closes, self.shared.clock.now())
+        timescale_update(names, &rows, &timescale, closes, self.time_of(series))
     }
 
     fn send_bars(&mut self, due: Instant, symbol: &Symbol, mut text: String) {

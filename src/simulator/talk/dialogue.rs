@@ -35,6 +35,8 @@ pub(in crate::simulator) struct Dialogue {
     next_beat: Instant,
     unanswered: VecDeque<(u64, Instant)>,
     dead: bool,
+    /// Whether markets may have something to tell.
+    pub(super) updates_wait: bool,
 }
 
 impl Dialogue {
@@ -57,6 +59,7 @@ impl Dialogue {
             beat: 0,
             unanswered: VecDeque::new(),
             dead,
+            updates_wait: false,
         }
     }
 
@@ -71,7 +74,8 @@ impl Dialogue {
             return None;
         }
         let echo = self.unanswered.front().map(|(_, sent)| *sent + self.patience());
-        let times = [self.outbox.next_due(), Some(self.next_beat), echo];
+        let update = (self.updates_wait && self.has_room_for_updates()).then(Instant::now);
+        let times = [self.outbox.next_due(), Some(self.next_beat), echo, update];
         times.into_iter().flatten().min()
     }
 
@@ -88,12 +92,25 @@ impl Dialogue {
             self.send_heartbeat(now);
         }
         self.answer_more(now);
+        self.tell_updates(now);
         let due = self.outbox.take(now)?;
         if due == Due::Death {
             self.dead = true;
+            // Who is told nothing holds no market up.
+            self.quotes.clear();
             return None;
         }
         Some(due)
+    }
+
+    /// Whether it waits for what happens in markets.
+    pub(in crate::simulator) fn is_live(&self) -> bool {
+        self.quotes.values().any(QuoteSession::is_live)
+    }
+
+    /// Something happened in a market.
+    pub(in crate::simulator) fn something_happened(&mut self) {
+        self.updates_wait = true;
     }
 
     /// Takes in a message of the client.
@@ -133,6 +150,10 @@ impl Dialogue {
         if self.shared.faults.is_on(FaultKind::Dead, None) {
             self.outbox.die(now);
         }
+        if self.shared.faults.is_out(now) {
+            self.outbox.cut(now);
+        }
+        self.something_happened();
         if let Some(cut) = self.shared.faults.find(FaultKind::Cut, None) {
             self.outbox.cut(now + millis(cut.number().unwrap_or_default()));
         }
@@ -146,6 +167,8 @@ impl Dialogue {
             "quote_add_symbols" => self.add_quote_symbols(request, now),
             "quote_remove_symbols" => self.remove_quote_symbols(request),
             "quote_delete_session" => self.delete_quote_session(request),
+            "quote_fast_symbols" => self.park_quotes(request, false),
+            "quote_hibernate_all" => self.park_quotes(request, true),
             "chart_create_session" => self.create_chart_session(request, now),
             "chart_delete_session" => self.delete_chart_session(request),
             "switch_timezone" => self.switch_timezone(request, now),
@@ -157,7 +180,7 @@ impl Dialogue {
             "request_more_tickmarks" => self.request_more_tickmarks(request, now),
             "get_first_bar_time" => self.get_first_bar_time(request, now),
             "create_study" => self.create_study(request, now),
-            // Nothing moves here, so these have nothing to answer; what is unknown has neither.
+            // Nothing here depends on these, and what is unknown has no answer.
             other => tracing::trace!(method = other, "nothing to answer"),
         }
     }

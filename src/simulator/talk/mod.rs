@@ -5,6 +5,8 @@ mod chart;
 mod delivery;
 mod dialogue;
 mod hello;
+mod live;
+mod live_fields;
 mod outbox;
 mod page;
 mod quote;
@@ -13,6 +15,7 @@ mod series;
 mod snapshot;
 mod symbol_info;
 mod timescale;
+mod updates;
 
 pub(super) use dialogue::Dialogue;
 pub(super) use outbox::Due;

@@ -11,6 +11,8 @@ use crate::simulator::wire::append_frame;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Likewise, in entries.
 const MAX_ENTRIES: usize = 20_000;
+/// Below this much, updates are added.
+const NEARLY_EMPTY: usize = 256 * 1024;
 /// Frames are put together up to this size; a larger frame goes alone.
 const BATCH_BYTES: usize = 1024 * 1024;
 
@@ -73,6 +75,11 @@ impl Outbox {
     /// Whether more may be asked for.
     pub(super) fn has_room(&self) -> bool {
         self.bytes < MAX_BYTES && self.entries.len() < MAX_ENTRIES
+    }
+
+    /// Whether so little waits that what markets tell may be added.
+    pub(super) fn is_nearly_empty(&self) -> bool {
+        self.bytes < NEARLY_EMPTY && self.entries.len() < MAX_ENTRIES / 2
     }
 
     /// When the next is due.

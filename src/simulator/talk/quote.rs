@@ -1,14 +1,16 @@
-//! Quote sessions. In a world that stands still a quote is one snapshot.
+//! Quote sessions. A quote is a snapshot first, and updates after it where its market moves.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::Dialogue;
 use super::delivery::send_garbage;
+use super::live::LiveQuote;
+use super::live_fields::Wanted;
 use super::resolve::name_in;
-use super::snapshot::quote_fields;
+use super::snapshot::{moving_fields, quote_fields};
 use crate::domain::shared::Symbol;
 use crate::simulator::FaultKind;
 use crate::simulator::wire::{Answer, Request};
@@ -17,14 +19,22 @@ use crate::simulator::wire::{Answer, Request};
 const MAX_SYMBOLS: usize = 10_000;
 
 /// What changes with every trade; it always comes together.
-const TRADE_FIELDS: [&str; 5] = ["lp", "lp_time", "volume", "ch", "chp"];
+const TRADE_FIELDS: [&str; 6] = ["lp", "lp_time", "volume", "ch", "chp", "current_session"];
 
 /// A quote session: which fields of which symbols.
 #[derive(Debug, Default)]
 pub(super) struct QuoteSession {
     /// None is all that there are.
     fields: Option<HashSet<String>>,
-    symbols: HashSet<String>,
+    /// By the name that the client uses; with what moves.
+    pub(super) symbols: HashMap<String, Option<LiveQuote>>,
+}
+
+impl QuoteSession {
+    /// Whether anything in it moves.
+    pub(super) fn is_live(&self) -> bool {
+        self.symbols.values().any(Option::is_some)
+    }
 }
 
 impl Dialogue {
@@ -52,8 +62,10 @@ impl Dialogue {
         let Some(session) = request.text(0) else { return };
         let Some(quotes) = self.quotes.get_mut(session) else { return };
         let wanted: HashSet<String> = request.texts().map(str::to_owned).collect();
+        let mask = Wanted::of(Some(&wanted));
         let before = quotes.fields.replace(wanted);
-        let known: Vec<String> = quotes.symbols.iter().cloned().collect();
+        quotes.symbols.values_mut().flatten().for_each(|live| live.wanted = mask);
+        let known: Vec<String> = quotes.symbols.keys().cloned().collect();
         if let Some(before) = before {
             for name in known {
                 let mut fields = self.fields_of(session, &name);
@@ -81,13 +93,14 @@ impl Dialogue {
             return self.outbox.send(now, Answer::new("critical_error", parameters).text());
         }
         let names = request.texts().filter(|name| !name.is_empty());
-        let names: Vec<&str> = names.filter(|name| !quotes.symbols.contains(*name)).collect();
+        let names: Vec<&str> = names.filter(|name| !quotes.symbols.contains_key(*name)).collect();
         for name in names {
             let Some(quotes) = self.quotes.get_mut(session) else { return };
             if quotes.symbols.len() >= MAX_SYMBOLS {
                 return self.critical(now, request, "invalid_parameters");
             }
-            if quotes.symbols.insert(name.to_owned()) {
+            if !quotes.symbols.contains_key(name) {
+                quotes.symbols.insert(name.to_owned(), None);
                 self.tell_quote(session, name, now);
             }
         }
@@ -95,7 +108,12 @@ impl Dialogue {
 
     fn tell_quote(&mut self, session: &str, name: &str, now: Instant) {
         let symbol = self.symbol_named(name);
-        let Some(due) = self.gate(symbol.as_ref(), now) else { return };
+        let gate = self.gate(symbol.as_ref(), now);
+        let mut live = self.live_quote((session, name), gate.unwrap_or(now), now);
+        let Some(due) = gate else {
+            // What is not answered now may be told later.
+            return self.keep_live(session, name, live);
+        };
         let faults = &self.shared.faults;
         if faults.is_on(FaultKind::Garbage, symbol.as_ref()) {
             return send_garbage(&mut self.outbox, due);
@@ -114,12 +132,45 @@ impl Dialogue {
                 self.outbox.send(due, Answer::new("qsd", (session, quote)).text());
             }
             Some(_) | None => {
+                if let Some(live) = &mut live {
+                    live.begin();
+                }
+                self.keep_live(session, name, live);
                 let fields = self.fields_of(session, name);
                 self.send_quote(due, session, name, fields);
             }
         }
         if !silent_end {
             self.outbox.send(due, Answer::new("quote_completed", (session, name)).text());
+        }
+    }
+
+    /// Subscribes to the market of `name`, where it moves and may be known.
+    fn live_quote(
+        &self,
+        (session, name): (&str, &str),
+        due: Instant,
+        now: Instant,
+    ) -> Option<LiveQuote> {
+        let instrument = self.shared.world.find(&name_in(name)?)?;
+        let replay = instrument.replay()?;
+        let facts = instrument.facts();
+        let faults = &self.shared.faults;
+        let refused = faults.is_on(FaultKind::InvalidSymbol, Some(&facts.symbol))
+            || faults.is_on(FaultKind::PermissionDenied, Some(&facts.symbol));
+        if refused {
+            return None;
+        }
+        let wanted = self.quotes.get(session).and_then(|quotes| quotes.fields.as_ref());
+        let (symbol, scale) = (facts.symbol.clone(), f64::from(facts.price_scale));
+        let told = replay.subscribe(now);
+        Some(LiveQuote::new(symbol, (session, name), told, scale, Wanted::of(wanted), due))
+    }
+
+    fn keep_live(&mut self, session: &str, name: &str, live: Option<LiveQuote>) {
+        self.something_happened();
+        if let Some(quotes) = self.quotes.get_mut(session) {
+            quotes.symbols.insert(name.to_owned(), live);
         }
     }
 
@@ -136,7 +187,15 @@ impl Dialogue {
         let has_volume = instrument.facts().has_volume
             && !self.shared.faults.is_on(FaultKind::NullVolume, Some(symbol))
             && !self.shared.faults.is_on(FaultKind::NoVolume, Some(symbol));
-        let mut fields = quote_fields(&instrument, has_volume);
+        let session_of_name = self.quotes.get(session).and_then(|quotes| quotes.symbols.get(name));
+        let known = session_of_name.and_then(Option::as_ref).and_then(|live| live.known);
+        let mut fields = match known {
+            Some(mut quote) => {
+                quote.volume = quote.volume.filter(|_| has_volume);
+                moving_fields(instrument.facts(), &quote)
+            }
+            None => quote_fields(&instrument, has_volume),
+        };
         let wanted = self.quotes.get(session).and_then(|quotes| quotes.fields.as_ref());
         if let Some(wanted) = wanted {
             fields.retain(|field, _| wanted.contains(field));

@@ -71,7 +71,7 @@ impl Dialogue {
             return self.critical(due, request, "duplicate id");
         }
         let ready_at = due + RESOLVE_TIME;
-        let now = self.shared.clock.now();
+        let now = self.shared.time_of(instrument.as_deref());
         let found = instrument.filter(|_| !missing && denied.is_none());
         let answer = match (&found, denied) {
             (Some(instrument), _) => {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use super::resolve::Resolved;
 use crate::domain::shared::Interval;
 use crate::simulator::FaultKind;
 use crate::simulator::wire::{Answer, Request, Resolution, node, read_resolution};
-use crate::simulator::world::{Instrument, WorldBar};
+use crate::simulator::world::{History, Instrument, WorldBar};
 
 /// Bars that `modify_series` shows where no count was ever given.
 const DEFAULT_BARS: usize = 300;
@@ -29,6 +30,8 @@ pub(super) struct SeriesState {
     pub(super) instrument: Arc<Instrument>,
     pub(super) interval: Interval,
     pub(super) bars: Arc<[WorldBar]>,
+    /// When these were all there was, where the instrument has a time of its own.
+    pub(super) as_of: Option<Timestamp>,
     /// What the client knows.
     pub(super) window: Range<usize>,
     /// Bars sent so far, for faults that count.
@@ -38,7 +41,7 @@ pub(super) struct SeriesState {
 }
 
 /// The bars of an instrument at an interval.
-type Opened = (Interval, Arc<[WorldBar]>, Arc<Instrument>);
+type Opened = (Interval, History, Arc<Instrument>);
 
 /// What `create_series` and `modify_series` have in common.
 struct Ask<'a> {
@@ -106,18 +109,20 @@ impl Dialogue {
         let refused = faults.find(FaultKind::SeriesError, symbol.as_ref());
         let refused =
             refused.map(|fault| fault.arg().unwrap_or("resolution_not_entitled").to_owned());
-        self.say_loading(due, (ask.session, ask.id, ask.turnaround));
+        let names = (ask.session, ask.id, ask.turnaround);
+        self.say_loading(due, names, resolved.instrument.as_deref());
         let due = due.max(resolved.ready_at);
         let opened = match (refused, &resolved.instrument) {
             (Some(reason), _) => Err(reason),
             (None, Some(instrument)) => ask.open(instrument),
             (None, None) => Err("resolve error".to_owned()),
         };
-        let (interval, bars, instrument) = match opened {
+        let (interval, History { bars, as_of }, instrument) = match opened {
             Ok(opened) => opened,
             Err(reason) => {
                 let parameters = (ask.session, ask.id, ask.turnaround, reason, node());
-                let answer = Answer::at("series_error", parameters, self.shared.clock.now());
+                let now = self.shared.time_of(resolved.instrument.as_deref());
+                let answer = Answer::at("series_error", parameters, now);
                 return self.outbox.send(due, answer.text());
             }
         };
@@ -132,6 +137,7 @@ impl Dialogue {
             instrument,
             interval,
             bars,
+            as_of,
             window,
             sent: 0,
             asked: match ask.bars {
@@ -157,7 +163,9 @@ impl Dialogue {
         };
         let symbol = series.instrument.facts().symbol.clone();
         let Some(due) = self.gate(Some(&symbol), now) else { return };
-        self.say_loading(due, (&series.session, &series.id, &series.turnaround));
+        let names = (series.session.as_str(), series.id.as_str(), series.turnaround.as_str());
+        self.say_loading(due, names, Some(&series.instrument));
+        series.renew();
         let known = series.window.start;
         let start = known.saturating_sub(count).max(self.floor(series.bars.len())).min(known);
         let repeated = (known + REPEATED).min(series.window.end);
@@ -175,18 +183,30 @@ impl Dialogue {
             return self.critical(now, request, "invalid parameters");
         };
         let Some(due) = self.gate(Some(&series.instrument.facts().symbol), now) else { return };
-        let answer = Answer::at("series_deleted", (session, series.id), self.shared.clock.now());
+        let now = self.shared.time_of(Some(&series.instrument));
+        let answer = Answer::at("series_deleted", (session, series.id), now);
         self.outbox.send(due, answer.text());
     }
 
-    fn say_loading(&mut self, due: Instant, names: (&str, &str, &str)) {
-        let answer = Answer::at("series_loading", names, self.shared.clock.now());
+    fn say_loading(
+        &mut self,
+        due: Instant,
+        names: (&str, &str, &str),
+        instrument: Option<&Instrument>,
+    ) {
+        let answer = Answer::at("series_loading", names, self.shared.time_of(instrument));
         self.outbox.send(due, answer.text());
     }
 
     /// The first bar of `total` that is reachable.
     fn floor(&self, total: usize) -> usize {
         self.shared.settings.history_limit.map_or(0, |limit| total.saturating_sub(limit))
+    }
+
+    /// The server's time with the bars of `series`: no later than what they know.
+    pub(super) fn time_of(&self, series: &SeriesState) -> Timestamp {
+        let clock = &self.shared.clock;
+        series.as_of.map_or_else(|| clock.now(), |as_of| clock.told(as_of))
     }
 
     /// The page's end: with why there is no more, where there is not.
@@ -199,7 +219,7 @@ impl Dialogue {
             (false, _) => json!({"rt_update_period": 5}),
         };
         let parameters = (&series.session, &series.id, "streaming", &series.turnaround, info);
-        let answer = Answer::at("series_completed", parameters, self.shared.clock.now());
+        let answer = Answer::at("series_completed", parameters, self.time_of(series));
         self.outbox.send(due, answer.text());
     }
 }
@@ -225,14 +245,26 @@ impl<'a> Ask<'a> {
             Resolution::Refused(reason) => return Err(reason.to_owned()),
         };
         let symbol = &instrument.facts().symbol;
-        let bars = instrument.bars(interval);
-        let bars = bars
+        let bars = instrument
+            .history(interval)
             .ok_or_else(|| format!("unsupported resolution: {symbol}, {}", self.resolution_text))?;
         Ok((interval, bars, Arc::clone(instrument)))
     }
 }
 
 impl SeriesState {
+    /// Looks at the bars again, where they move and none of those that the client knows were
+    /// forgotten since.
+    fn renew(&mut self) {
+        let fresh = self.instrument.history(self.interval);
+        let Some(fresh) = fresh.filter(|_| self.as_of.is_some()) else { return };
+        let known = self.window.end.checked_sub(1).unwrap_or(self.window.start);
+        let opens = |bars: &[WorldBar]| bars.get(known).map(|bar| bar.open_time);
+        if opens(&fresh.bars) == opens(&self.bars) {
+            (self.bars, self.as_of) = (fresh.bars, fresh.as_of);
+        }
+    }
+
     fn is_same_as(&self, other: &Self) -> bool {
         self.interval == other.interval
             && self.resolve_name == other.resolve_name

@@ -1,19 +1,34 @@
-//! What a quote tells of an instrument that stands still.
+//! What a quote tells at first: all there is to know.
 
 use serde_json::{Map, Value, json};
 
+use super::live_fields::all_fields;
 use super::symbol_info::{country, typespecs};
+use crate::simulator::replay::Quote;
 use crate::simulator::world::{Facts, Instrument};
 
 /// The sentinel of the provider for a volume that there is not.
-const NO_VOLUME: f64 = 1e100;
+pub(super) const NO_VOLUME: f64 = 1e100;
 
-/// Every field, by name.
+/// Every field of an instrument that stands still, by name.
 pub(super) fn quote_fields(instrument: &Instrument, has_volume: bool) -> Map<String, Value> {
+    let facts = instrument.facts();
+    joined([naming(facts), units(facts), prices(instrument, has_volume)])
+}
+
+/// Every field of an instrument that moves and has come to `quote`, by name.
+pub(super) fn moving_fields(facts: &Facts, quote: &Quote) -> Map<String, Value> {
+    let nothing = json!({
+        "bid_size": null, "ask_size": null,
+        "rtc": null, "rtc_time": null, "rch": null, "rchp": null,
+    });
+    let moving = Value::Object(all_fields(quote, f64::from(facts.price_scale)));
+    joined([naming(facts), units(facts), nothing, moving])
+}
+
+fn joined(parts: impl IntoIterator<Item = Value>) -> Map<String, Value> {
     let mut fields = Map::new();
-    for part in
-        [naming(instrument.facts()), units(instrument.facts()), prices(instrument, has_volume)]
-    {
+    for part in parts {
         if let Value::Object(part) = part {
             fields.extend(part);
         }

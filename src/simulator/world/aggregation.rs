@@ -30,13 +30,38 @@ impl WorldBar {
 }
 
 /// Rolls `children` up to `interval`. A bar that makes no sense counts for nothing.
-pub(super) fn rolled(
+pub(in crate::simulator) fn rolled(
     children: &[WorldBar],
     session: &Arc<TradingSession>,
     interval: Interval,
 ) -> Vec<WorldBar> {
     let parents = roll_up(children.iter().filter_map(WorldBar::child), session, interval);
     parents.iter().map(|parent| WorldBar::new(parent.range.open(), &parent.values)).collect()
+}
+
+/// `bars` with `more` after them, the first of which may go on where the last of `bars` ended.
+pub(super) fn joined(
+    bars: &[WorldBar],
+    more: Vec<WorldBar>,
+    closes: impl Fn(Timestamp) -> Timestamp,
+) -> Vec<WorldBar> {
+    let mut joined = bars.to_vec();
+    let mut more = more.into_iter().peekable();
+    let shares_bar = |last: &WorldBar, first: &WorldBar| closes(last.open_time) > first.open_time;
+    if let (Some(last), Some(first)) = (joined.last_mut(), more.peek().copied())
+        && shares_bar(last, &first)
+    {
+        last.high = last.high.max(first.high);
+        last.low = last.low.min(first.low);
+        last.close = first.close;
+        last.volume = match (last.volume, first.volume) {
+            (Some(volume), Some(next)) => Some(volume + next),
+            (volume, next) => volume.or(next),
+        };
+        more.next();
+    }
+    joined.extend(more);
+    joined
 }
 
 /// Whether bars of `child` come to bars of `parent` without remainder.

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::catalogue::{self, Entry};
 use super::instrument::{Instrument, Sources};
+use super::moving::{Moving, moving};
 use super::{bars_file, trades_file};
 use crate::domain::shared::{Interval, Symbol};
 use crate::simulator::SimulatorError;
+use crate::simulator::replay::{Pulse, ReplayConfig};
 
 /// What is appended to an instrument's name in the name of its file of trades.
 const TRADES_SUFFIX: &str = "_trades.csv.gz";
@@ -22,8 +25,15 @@ struct Files {
     trades: Option<PathBuf>,
 }
 
+/// How the world moves, and whom it tells.
+type Replaying<'a> = Option<(ReplayConfig, &'a Arc<Pulse>)>;
+
 /// The instruments of the folder `data`.
-pub(super) fn read(data: &Path, now: Option<Timestamp>) -> Result<Vec<Instrument>, SimulatorError> {
+pub(super) fn read(
+    data: &Path,
+    now: Option<Timestamp>,
+    replay: Replaying<'_>,
+) -> Result<Vec<Instrument>, SimulatorError> {
     let mut by_stem: BTreeMap<String, Files> = BTreeMap::new();
     list_bars(data, &mut by_stem)?;
     list_trades(data, &mut by_stem)?;
@@ -31,7 +41,7 @@ pub(super) fn read(data: &Path, now: Option<Timestamp>) -> Result<Vec<Instrument
     let mut described = Vec::new();
     for (stem, entry) in catalogue::read(data)? {
         if let Some(files) = by_stem.get(&stem) {
-            instruments.push(assemble(entry, files, now)?);
+            instruments.push(assemble(entry, files, now, replay)?);
             described.push(stem);
         } else {
             tracing::debug!(symbol = %entry.facts.symbol, "symbols.json names a symbol without files");
@@ -41,7 +51,7 @@ pub(super) fn read(data: &Path, now: Option<Timestamp>) -> Result<Vec<Instrument
         let path = files.bars.values().chain(&files.trades).next().cloned().unwrap_or_default();
         let symbol = symbol_of(stem, &path)?;
         let entry = Entry { facts: catalogue::default_facts(symbol), price_scale: None };
-        instruments.push(assemble(entry, files, now)?);
+        instruments.push(assemble(entry, files, now, replay)?);
     }
     Ok(instruments)
 }
@@ -50,10 +60,17 @@ fn assemble(
     entry: Entry,
     files: &Files,
     now: Option<Timestamp>,
+    replay: Replaying<'_>,
 ) -> Result<Instrument, SimulatorError> {
     let mut facts = entry.facts;
     let mut sources = Sources::default();
     let mut decimals = 0;
+    let mut tape = None;
+    if let (Some((config, _)), Some(path)) = (replay, files.trades.as_deref()) {
+        let (trades, of_prices) = trades_file::read_tape(path)?;
+        decimals = of_prices;
+        tape = trades.map(|tape| Moving::new(tape, config, &mut facts));
+    }
     for (interval, path) in &files.bars {
         let file = bars_file::read(path, *interval, &facts)?;
         decimals = decimals.max(file.decimals);
@@ -61,7 +78,7 @@ fn assemble(
     }
     // Where there are minutes and the world does not stop in the middle of one, half a million
     // trades would tell nothing new.
-    let wanted = now.is_some() || !sources.bars.contains_key(&Interval::M1);
+    let wanted = replay.is_none() && (now.is_some() || !sources.bars.contains_key(&Interval::M1));
     if let Some(path) = files.trades.as_deref().filter(|_| wanted) {
         let trades = trades_file::read(path, &facts.session, now)?;
         decimals = decimals.max(trades.decimals);
@@ -69,7 +86,12 @@ fn assemble(
         sources.last_trade = trades.last;
     }
     facts.price_scale = entry.price_scale.unwrap_or_else(|| 10_u32.saturating_pow(decimals.min(9)));
-    Ok(Instrument::new(facts, sources, now))
+    let Some((config, pulse)) = replay else { return Ok(Instrument::new(facts, sources, now)) };
+    let tape = tape.or_else(|| Moving::walk(&sources, config, &mut facts));
+    Ok(match tape {
+        Some(tape) => moving(facts, sources, tape, config, pulse),
+        None => Instrument::new(facts, sources, now),
+    })
 }
 
 fn list_bars(data: &Path, by_stem: &mut BTreeMap<String, Files>) -> Result<(), SimulatorError> {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::WorldBar;
-use super::aggregation::{fits, merged, rolled, unfinished};
+use super::aggregation::{fits, joined, merged, rolled, unfinished};
 use crate::domain::ohlcv::BarRange;
 use crate::domain::ohlcv::services::BarClock;
 use crate::domain::shared::{Interval, Symbol};
 use crate::domain::symbol::{SessionSpec, TradingSession};
+use crate::simulator::replay::Replay;
 
 /// What is known about an instrument.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Sources {
     pub(super) bars: BTreeMap<Interval, Vec<WorldBar>>,
     pub(super) minutes_of_trades: Vec<WorldBar>,
     pub(super) last_trade: Option<(Timestamp, f64)>,
+    /// Whether bars of trades follow these, which only say what was before.
+    pub(super) replayed: bool,
 }
 
 /// An instrument with its bars of every length, which are rolled up when first asked for.
@@ -41,6 +45,15 @@ pub(in crate::simulator) struct Instrument {
     sources: Sources,
     now: Option<Timestamp>,
     series: [OnceLock<Option<Arc<[WorldBar]>>>; Interval::ALL.len()],
+    replay: Option<Arc<Replay>>,
+}
+
+/// The bars that there are at one moment.
+#[derive(Clone, Debug)]
+pub(in crate::simulator) struct History {
+    pub(in crate::simulator) bars: Arc<[WorldBar]>,
+    /// The instrument's time of that moment; none where it has no time of its own.
+    pub(in crate::simulator) as_of: Option<Timestamp>,
 }
 
 /// The newest price, with the day it belongs to.
@@ -54,7 +67,23 @@ pub(in crate::simulator) struct Snapshot {
 
 impl Instrument {
     pub(super) fn new(facts: Facts, sources: Sources, now: Option<Timestamp>) -> Self {
-        Self { facts, sources, now, series: [const { OnceLock::new() }; Interval::ALL.len()] }
+        let series = [const { OnceLock::new() }; Interval::ALL.len()];
+        Self { facts, sources, now, series, replay: None }
+    }
+
+    /// The instrument with `replay`, which goes on where its own bars end.
+    pub(super) fn replayed(self, replay: Replay) -> Self {
+        Self { replay: Some(Arc::new(replay)), ..self }
+    }
+
+    /// Its replay; none where it stands still.
+    pub(in crate::simulator) fn replay(&self) -> Option<&Arc<Replay>> {
+        self.replay.as_ref()
+    }
+
+    /// Its own time; none where it stands still.
+    pub(in crate::simulator) fn time(&self) -> Option<Timestamp> {
+        self.replay.as_ref().map(|replay| replay.position(Instant::now()))
     }
 
     /// What is known about it.
@@ -64,12 +93,27 @@ impl Instrument {
 
     /// Whether it has bars shorter than a day.
     pub(in crate::simulator) fn has_intraday(&self) -> bool {
-        !self.sources.minutes_of_trades.is_empty()
+        self.replay.is_some()
+            || !self.sources.minutes_of_trades.is_empty()
             || self.sources.bars.keys().any(|interval| interval.is_intraday())
     }
 
-    /// Its bars of `interval`, oldest first; none where the folder has nothing that short.
-    pub(in crate::simulator) fn bars(&self, interval: Interval) -> Option<Arc<[WorldBar]>> {
+    /// Its bars of `interval` now, oldest first; none where there is nothing that short.
+    pub(in crate::simulator) fn history(&self, interval: Interval) -> Option<History> {
+        let still = self.bars(interval);
+        let Some(replay) = &self.replay else {
+            return still.map(|bars| History { bars, as_of: None });
+        };
+        let (moving, trimmed, as_of) = replay.history(interval, Instant::now());
+        let still = still.filter(|_| !trimmed).unwrap_or_default();
+        let closes = |open: Timestamp| self.bounds_of(interval, open).close();
+        let bars = joined(&still, moving, closes).into();
+        Some(History { bars, as_of: Some(as_of) })
+    }
+
+    /// Its bars of `interval` that the folder has, oldest first; none where it has nothing that
+    /// short. Of a replayed instrument those before its replay.
+    pub(super) fn bars(&self, interval: Interval) -> Option<Arc<[WorldBar]>> {
         let position = Interval::ALL.iter().position(|each| *each == interval)?;
         let cell = self.series.get(position)?;
         cell.get_or_init(|| self.make(interval).map(Arc::from)).clone()
@@ -134,28 +178,38 @@ impl Instrument {
             bars.iter().copied().take_while(|bar| bar.open_time <= now).collect();
         let session = &self.facts.session;
         let Some(range) = unfinished(&bars, session, interval, now) else { return bars };
-        if interval == Interval::M1 {
-            if self.trades_cover(range) {
+        let made = if interval == Interval::M1 {
+            let minutes = &self.sources.minutes_of_trades;
+            self.trades_cover(range).then(|| merged(minutes, range))
+        } else {
+            self.covering(interval, range).map(|children| merged(&children, range))
+        };
+        match made {
+            Some(made) => {
                 bars.pop();
-                bars.extend(merged(&self.sources.minutes_of_trades, range));
+                bars.extend(made);
             }
-            return bars;
+            // A replay makes it of its trades.
+            None if self.sources.replayed => {
+                bars.pop();
+            }
+            None => {}
         }
+        bars
+    }
+
+    /// The shortest bars of a file that cover the beginning of `range`.
+    fn covering(&self, interval: Interval, range: BarRange) -> Option<Arc<[WorldBar]>> {
         let shorter = Interval::ALL.into_iter().filter(|each| fits(*each, interval));
         let mut shorter = shorter.filter(|each| self.is_source(*each));
-        let covering = shorter.find_map(|each| {
+        shorter.find_map(|each| {
             let children = self.bars(each)?;
             let reaches =
                 |bar: &WorldBar| self.bounds_of(each, bar.open_time).close() > range.open();
             let covers = children.first()?.open_time <= range.open()
                 && (children.last().is_some_and(reaches));
             covers.then_some(children)
-        });
-        if let Some(children) = covering {
-            bars.pop();
-            bars.extend(merged(&children, range));
-        }
-        bars
+        })
     }
 
     fn trades_cover(&self, range: BarRange) -> bool {

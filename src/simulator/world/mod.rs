@@ -5,6 +5,7 @@ mod bars_file;
 mod catalogue;
 mod folder;
 mod instrument;
+mod moving;
 mod trades_file;
 
 use std::collections::BTreeMap;
@@ -13,9 +14,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub(super) use instrument::{Facts, Instrument};
+pub(super) use aggregation::rolled;
+pub(super) use instrument::{Facts, History, Instrument};
 
 use super::SimulatorError;
+use super::replay::{Pulse, ReplayConfig};
 use crate::domain::shared::Symbol;
 
 /// A bar as the files have it. Its numbers are finite; whether they make sense is for the client
@@ -34,19 +37,26 @@ pub(super) struct WorldBar {
 #[derive(Debug)]
 pub(super) struct World {
     instruments: BTreeMap<Symbol, Arc<Instrument>>,
+    pulse: Arc<Pulse>,
 }
 
 impl World {
-    /// Reads the folder `data`; with `now`, nothing that happened later exists. Blocks on files.
-    pub(super) fn load(data: &Path, now: Option<Timestamp>) -> Result<Self, SimulatorError> {
+    /// Reads the folder `data`; with `now`, nothing that happened later exists in what stands
+    /// still. Blocks on files.
+    pub(super) fn load(
+        data: &Path,
+        now: Option<Timestamp>,
+        replay: Option<ReplayConfig>,
+    ) -> Result<Self, SimulatorError> {
         let mut instruments = BTreeMap::new();
-        for instrument in folder::read(data, now)? {
+        let pulse = Arc::new(Pulse::default());
+        for instrument in folder::read(data, now, replay.map(|config| (config, &pulse)))? {
             instruments.insert(instrument.facts().symbol.clone(), Arc::new(instrument));
         }
         if instruments.is_empty() {
             return Err(SimulatorError::NoBars(data.to_owned()));
         }
-        Ok(Self { instruments })
+        Ok(Self { instruments, pulse })
     }
 
     /// The instrument that a client calls `name`: `EXCHANGE:CODE`, or a code alone, in any case.
@@ -58,6 +68,11 @@ impl World {
             instrument.facts().symbol.code().eq_ignore_ascii_case(name)
         };
         self.instruments.values().find(by_code).map(Arc::clone)
+    }
+
+    /// What its markets tell when they move.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// All of them, by symbol.

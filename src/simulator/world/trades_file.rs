@@ -1,5 +1,5 @@
-//! A file of trades: `time,price,size`, ascending, compressed. It is read once, as a stream, into
-//! bars of a minute.
+//! A file of trades: `time,price,size`, ascending, compressed. It is read as a stream, into bars of
+//! a minute, or into a tape to be replayed.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,6 +16,7 @@ use crate::domain::ohlcv::services::roll_up;
 use crate::domain::shared::Interval;
 use crate::domain::symbol::TradingSession;
 use crate::simulator::SimulatorError;
+use crate::simulator::replay::{Tape, Trade};
 
 /// What a file of trades comes to.
 pub(super) struct TradesFile {
@@ -32,23 +33,37 @@ pub(super) fn read(
     session: &Arc<TradingSession>,
     now: Option<Timestamp>,
 ) -> Result<TradesFile, SimulatorError> {
+    let mut trades = open(path, now)?;
+    let minutes = roll_up(std::iter::from_fn(|| trades.advance()), session, Interval::M1);
+    trades.check(path)?;
+    let minutes = minutes.iter().map(|bar| WorldBar::new(bar.range.open(), &bar.values)).collect();
+    Ok(TradesFile { minutes, last: trades.last, decimals: trades.decimals })
+}
+
+/// Reads the trades at `path` to be replayed, and the most decimals of a price; no tape where there
+/// are none.
+pub(super) fn read_tape(path: &Path) -> Result<(Option<Tape>, u32), SimulatorError> {
+    let mut rows = open(path, None)?;
+    let mut trades = Vec::new();
+    while let Some((time, values)) = rows.advance() {
+        trades.push(Trade::new(time, values.close(), values.volume()));
+    }
+    rows.check(path)?;
+    Ok((Tape::new(trades), rows.decimals))
+}
+
+fn open(path: &Path, until: Option<Timestamp>) -> Result<Trades<impl Read>, SimulatorError> {
     let unreadable = |source| SimulatorError::Read { path: path.to_owned(), source };
     let input = File::open(path).map_err(unreadable)?;
     let input = MultiGzDecoder::new(BufReader::new(input));
-    let mut trades = Trades {
+    Ok(Trades {
         rows: csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input),
         record: csv::StringRecord::new(),
-        until: now.unwrap_or(Timestamp::MAX),
+        until: until.unwrap_or(Timestamp::MAX),
         last: None,
         decimals: 0,
         wrong: None,
-    };
-    let minutes = roll_up(std::iter::from_fn(|| trades.advance()), session, Interval::M1);
-    if let Some((line, reason)) = trades.wrong {
-        return Err(SimulatorError::Line { path: path.to_owned(), line, reason });
-    }
-    let minutes = minutes.iter().map(|bar| WorldBar::new(bar.range.open(), &bar.values)).collect();
-    Ok(TradesFile { minutes, last: trades.last, decimals: trades.decimals })
+    })
 }
 
 /// The trades one after the other, each as a bar of its own. Ends at `until`, and at the first that
@@ -63,6 +78,16 @@ struct Trades<R> {
 }
 
 impl<R: Read> Trades<R> {
+    /// Whether all of them could be read.
+    fn check(&mut self, path: &Path) -> Result<(), SimulatorError> {
+        match self.wrong.take() {
+            Some((line, reason)) => {
+                Err(SimulatorError::Line { path: path.to_owned(), line, reason })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn advance(&mut self) -> Option<(Timestamp, Ohlcv)> {
         let read = self.rows.read_record(&mut self.record).map_err(|error| error.to_string());
         let trade = match read {
