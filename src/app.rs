@@ -15,9 +15,9 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
-use crate::common::config::{Settings, TradingViewAuth};
+use crate::common::config::{FeedClock as FeedClockSetting, Settings, TradingViewAuth};
 use crate::common::constants::{
-    HEALTH_CACHE, HEALTH_DATABASE, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SHUTDOWN_GRACE,
+    HEALTH_CACHE, HEALTH_DATABASE, HEALTH_FEED, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SHUTDOWN_GRACE,
 };
 use crate::common::error::with_causes;
 use crate::common::grpc::CallLayer;
@@ -25,12 +25,14 @@ use crate::common::health::{Check, HealthCoordinator};
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::Lifecycle;
+use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::domain::sync::SyncStatus;
-use crate::features::market_data::grpc::{MarketDataGrpc, SystemGrpc};
+use crate::features::market_data::grpc::{MarketDataGrpc, QuoteStreamGrpc, SystemGrpc};
+use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
-use crate::features::market_data::{Sessions, ohlcv, status, symbols, sync};
+use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
 use crate::infrastructure::persistence::{
     Cache, CacheConfig, Database, DatabaseConfig, SeriesCache,
@@ -38,6 +40,7 @@ use crate::infrastructure::persistence::{
 use crate::infrastructure::tradingview::{Credentials, TradingView, TradingViewConfig};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::market_data_server::MarketDataServer;
+use crate::proto::v1::quote_stream_server::QuoteStreamServer;
 use crate::proto::v1::system_server::SystemServer;
 
 /// Calls that one connection may have in flight.
@@ -79,14 +82,44 @@ impl App {
         let (database, cache, provider, (listener, address)) =
             all(database, cache, provider, listener)?;
         recover(&database).await?;
-        let health = health(&database, &cache).await;
+        let live = LiveSeries::default();
+        let sessions = Sessions::new(database.clone());
+        let events = EventBus::new();
+        let parts = QuoteServiceParts {
+            database: database.clone(),
+            cache: cache.clone(),
+            sessions: sessions.clone(),
+            quotes: Arc::clone(&provider) as _,
+            history: Arc::clone(&provider) as _,
+            live: live.clone(),
+            events: events.clone(),
+            lifecycle: lifecycle.clone(),
+        };
+        let epoch = Timestamp::now().as_microsecond();
+        let quotes = QuoteService::start_up(parts, feed_options(&settings), epoch).await;
+        let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
+        let health = health(&database, &cache, &quotes).await;
         let server = ServerInfo {
             environment: settings.environment.as_str(),
             database: database.engine(),
             cache: cache.engine(),
-            provider: provider.name(),
+            provider: HistoryProvider::name(&*provider),
         };
-        let mediator = mediator(&database, cache, provider, &health, server, &lifecycle);
+        let series_cache = SeriesCache::new(cache);
+        let syncs = SyncService::new(
+            database.clone(),
+            series_cache.clone(),
+            provider,
+            sessions.clone(),
+            live,
+            events,
+            lifecycle.clone(),
+        );
+        let builder = sync::register(Mediator::builder(), &syncs);
+        let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
+        let builder = status::register(builder, &database, &health, server);
+        let builder = symbols::register(builder, &database);
+        let mediator = quote::register(builder, &quotes).build();
         Ok(Self { listener, address, mediator, health, database, lifecycle })
     }
 
@@ -165,10 +198,7 @@ async fn connect_cache(settings: &Settings) -> Result<Cache, String> {
     Cache::connect(config).await.map_err(|error| error.to_string())
 }
 
-fn provider(
-    settings: &Settings,
-    lifecycle: &Lifecycle,
-) -> Result<Arc<dyn HistoryProvider>, String> {
+fn provider(settings: &Settings, lifecycle: &Lifecycle) -> Result<Arc<TradingView>, String> {
     let tradingview = &settings.tradingview;
     let config = TradingViewConfig {
         ws_url: tradingview.ws_url.to_string(),
@@ -179,7 +209,7 @@ fn provider(
         ..TradingViewConfig::default()
     };
     let client = TradingView::new(config, lifecycle.tracker().clone(), lifecycle.token());
-    client.map(|client| Arc::new(client) as _).map_err(|error| with_causes(&error))
+    client.map(Arc::new).map_err(|error| with_causes(&error))
 }
 
 fn credentials(auth: &TradingViewAuth) -> Credentials {
@@ -233,10 +263,11 @@ async fn recover(database: &Database) -> Result<(), StartError> {
     }
 }
 
-async fn health(database: &Database, cache: &Cache) -> HealthCoordinator {
-    let (database, cache) = (database.clone(), cache.clone());
+async fn health(database: &Database, cache: &Cache, quotes: &QuoteService) -> HealthCoordinator {
+    let (database, cache, quotes) = (database.clone(), cache.clone(), quotes.clone());
     HealthCoordinator::builder()
         .service("pocketquant.v1.MarketData")
+        .service("pocketquant.v1.QuoteStream")
         .service("pocketquant.v1.System")
         .check(Check::required(HEALTH_DATABASE, move || {
             let database = database.clone();
@@ -246,32 +277,22 @@ async fn health(database: &Database, cache: &Cache) -> HealthCoordinator {
             let cache = cache.clone();
             async move { cache.ping().await }
         }))
+        .check(Check::optional(HEALTH_FEED, move || std::future::ready(quotes.health())))
         .build()
         .await
 }
 
-fn mediator(
-    database: &Database,
-    cache: Cache,
-    provider: Arc<dyn HistoryProvider>,
-    health: &HealthCoordinator,
-    server: ServerInfo,
-    lifecycle: &Lifecycle,
-) -> Mediator {
-    let cache = SeriesCache::new(cache);
-    let sessions = Sessions::new(database.clone());
-    let syncs = SyncService::new(
-        database.clone(),
-        cache.clone(),
-        provider,
-        sessions.clone(),
-        EventBus::new(),
-        lifecycle.clone(),
-    );
-    let builder = sync::register(Mediator::builder(), &syncs);
-    let builder = ohlcv::register(builder, database, &cache, &sessions);
-    let builder = status::register(builder, database, health, server);
-    symbols::register(builder, database).build()
+fn feed_options(settings: &Settings) -> FeedOptions {
+    let clock = match settings.feed.clock {
+        FeedClockSetting::Wall => FeedClock::Wall,
+        FeedClockSetting::Event => FeedClock::Event,
+    };
+    let (grace, lateness) = (settings.feed.bar_grace, settings.feed.bar_lateness);
+    FeedOptions {
+        autostart: settings.feed.autostart,
+        rules: BarRules { clock, grace, lateness },
+        log_retention: settings.feed.bar_log_retention,
+    }
 }
 
 fn router(
@@ -285,6 +306,10 @@ fn router(
 > {
     let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.tracker().clone());
     let market_data = MarketDataServer::new(market_data)
+        .max_decoding_message_size(MAX_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_RESPONSE_BYTES);
+    let quotes = QuoteStreamGrpc::new(mediator.clone(), lifecycle.tracker().clone());
+    let quotes = QuoteStreamServer::new(quotes)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
     let system = SystemServer::new(SystemGrpc::new(mediator.clone()))
@@ -307,6 +332,7 @@ fn router(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(market_data)
+        .add_service(quotes)
         .add_service(system))
 }
 

@@ -45,6 +45,14 @@ pub const MAX_PAGE_SIZE: i32 = 1_000;
 pub const DEFAULT_CHUNK_SIZE: i32 = 8_192;
 /// Most bars of an exported chunk: under 1 MiB in any case.
 pub const MAX_CHUNK_SIZE: i32 = 16_384;
+/// Most symbols of one stream, and of one list of quotes.
+pub const MAX_STREAM_SYMBOLS: usize = 1_000;
+/// How often a stream says that it is alive.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// After the first update of a burst a stream waits this long for the others.
+pub const STREAM_BATCH_EVERY: Duration = Duration::from_millis(5);
+/// How long a reader of bars may read nothing while there is something to read.
+pub const SLOW_CONSUMER_AFTER: Duration = Duration::from_secs(30);
 /// Longest page token that is looked at, in bytes.
 pub const MAX_PAGE_TOKEN_LENGTH: usize = 1_024;
 /// Longest correlation id, in characters.
@@ -85,6 +93,8 @@ pub const HEALTH_READINESS: &str = "readiness";
 pub const HEALTH_LIVENESS: &str = "liveness";
 /// The health name of the database.
 pub const HEALTH_DATABASE: &str = "database";
+/// The health name of the feed.
+pub const HEALTH_FEED: &str = "feed";
 /// The health name of the cache.
 pub const HEALTH_CACHE: &str = "cache";
 /// The provider that bars come from, as it is stored.

@@ -13,7 +13,7 @@ mod table;
 pub use error::{ConfigError, Mistake};
 pub use redact::redact_url;
 pub use settings::{
-    Environment, LogSettings, MongoDbSettings, SecretUrl, Settings, TradingViewAuth,
+    Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl, Settings, TradingViewAuth,
     TradingViewSettings,
 };
 pub use source::environment;

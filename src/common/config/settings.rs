@@ -35,6 +35,32 @@ pub struct Settings {
     pub tradingview: TradingViewSettings,
     /// Longest wait for the provider without progress.
     pub history_timeout: Duration,
+    /// The live side.
+    pub feed: FeedSettings,
+}
+
+/// How the feed and the bars built from it behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedSettings {
+    /// Whether it starts with the service.
+    pub autostart: bool,
+    /// What closes bars.
+    pub clock: FeedClock,
+    /// How long a bar waits for late ticks before it is closed.
+    pub bar_grace: Duration,
+    /// How late a tick may correct a closed bar.
+    pub bar_lateness: Duration,
+    /// How long entries of the bar log are kept.
+    pub bar_log_retention: Duration,
+}
+
+/// What closes bars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedClock {
+    /// The machine's clock too.
+    Wall,
+    /// The newest tick alone: for replays.
+    Event,
 }
 
 /// What an installation is for.
@@ -169,6 +195,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let tradingview = tradingview(reader);
     let bounds = (Duration::from_millis(100), Duration::from_mins(10));
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
+    let feed = feed(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
         allow_insecure: allow_insecure?,
@@ -179,6 +206,28 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         redis_url,
         tradingview: tradingview?,
         history_timeout: history_timeout?,
+        feed: feed?,
+    })
+}
+
+fn feed(reader: &mut Reader<'_>) -> Option<FeedSettings> {
+    let minute = Duration::from_mins(1);
+    let (hour, year) = (Duration::from_hours(1), Duration::from_hours(365 * 24));
+    let autostart = reader.read(&t::FEED_AUTOSTART, parse::boolean);
+    let clock = reader.read(&t::FEED_CLOCK, |value| match value {
+        "wall" => Ok(FeedClock::Wall),
+        "event" => Ok(FeedClock::Event),
+        _ => Err(None),
+    });
+    let bar_grace = reader.read(&t::BAR_GRACE, parse::duration(Duration::ZERO, minute));
+    let bar_lateness = reader.read(&t::BAR_LATENESS, parse::duration(Duration::ZERO, hour));
+    let bar_log_retention = reader.read(&t::BAR_LOG_RETENTION, parse::duration(minute, year));
+    Some(FeedSettings {
+        autostart: autostart?,
+        clock: clock?,
+        bar_grace: bar_grace?,
+        bar_lateness: bar_lateness?,
+        bar_log_retention: bar_log_retention?,
     })
 }
 

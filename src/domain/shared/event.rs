@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Series;
-use crate::domain::ohlcv::StoredBar;
+use crate::domain::ohlcv::{Bar, StoredBar};
 
 /// Something that happened to the data, published once it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,13 @@ pub enum EventPayload {
         inserted: u64,
         /// Bars that were stored differently before.
         updated: u64,
+    },
+    /// The feed closed a bar.
+    BarCompleted {
+        /// Whose bar.
+        series: Series,
+        /// The bar, closed.
+        bar: Bar,
     },
     /// A bar that was final has other values now.
     BarRevised {

@@ -4,7 +4,9 @@
 //! another slice but what that one re-exports.
 
 pub mod grpc;
+mod live_series;
 pub mod ohlcv;
+pub mod quote;
 mod page_token;
 mod read_error;
 mod sessions;
@@ -14,6 +16,7 @@ pub mod sync;
 pub mod takeover;
 mod wire;
 
+pub use live_series::{Live, LiveSeries};
 pub use page_token::PageTokenInvalid;
 pub use read_error::ReadError;
 pub use sessions::Sessions;

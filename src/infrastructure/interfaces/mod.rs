@@ -2,8 +2,10 @@
 
 mod history;
 mod provider_error;
+mod quotes;
 
 pub use history::{
     HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream, RawBar,
 };
 pub use provider_error::{Phase, ProviderError};
+pub use quotes::{FeedCommand, FeedEvent, FeedState, QuoteProvider, UpdateKind};

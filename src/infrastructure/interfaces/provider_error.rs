@@ -23,6 +23,8 @@ pub enum Phase {
     Login,
     /// Receiving bars.
     History,
+    /// Receiving quotes.
+    Quotes,
 }
 
 impl Phase {
@@ -35,6 +37,7 @@ impl Phase {
             Self::Hello => "hello",
             Self::Login => "login",
             Self::History => "history",
+            Self::Quotes => "quotes",
         }
     }
 }

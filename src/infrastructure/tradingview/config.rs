@@ -69,6 +69,23 @@ pub struct TradingViewConfig {
     pub idle_after: Duration,
     /// Chart sessions over a connection's life; the server takes about 200.
     pub sessions_per_connection: usize,
+    /// How quotes are followed.
+    pub feed: FeedConfig,
+}
+
+/// How patient the feed of quotes is.
+#[derive(Clone, Debug)]
+pub struct FeedConfig {
+    /// The first pause after a failure; it doubles with each in a row.
+    pub retry_first: Duration,
+    /// The longest pause, unless the server asks for more.
+    pub retry_longest: Duration,
+    /// A connection that held this long makes the next pause the first again.
+    pub stable_after: Duration,
+    /// A snapshot whose end the server does not tell ends this long after its beginning.
+    pub snapshot_timeout: Duration,
+    /// Between two messages that add or remove symbols, 50 each.
+    pub chunk_pause: Duration,
 }
 
 /// Why the client cannot be made.
@@ -109,6 +126,19 @@ impl Default for TradingViewConfig {
             dead_after: Duration::from_secs(30),
             idle_after: Duration::from_mins(3),
             sessions_per_connection: 190,
+            feed: FeedConfig::default(),
+        }
+    }
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self {
+            retry_first: Duration::from_secs(1),
+            retry_longest: Duration::from_mins(1),
+            stable_after: Duration::from_mins(1),
+            snapshot_timeout: Duration::from_secs(10),
+            chunk_pause: Duration::from_millis(100),
         }
     }
 }

@@ -50,11 +50,27 @@ pub(super) fn series_error(symbol: &Symbol, reason: &str) -> ProviderError {
         .unwrap_or_else(|| unavailable(Phase::History, &format!("series refused: {reason}")))
 }
 
+/// `qsd` of a status that is not `ok`: the status, its reason, and the feed that is lacking.
+pub(super) fn quote_error(
+    symbol: &Symbol,
+    status: &str,
+    reason: &str,
+    group: Option<String>,
+) -> ProviderError {
+    let said = if reason.is_empty() { status } else { reason };
+    if normal(status).contains("permission denied") {
+        let detail = bounded(said);
+        return ProviderError::NotEntitled { provider: PROVIDER, detail, group };
+    }
+    refusal(symbol, said, group)
+        .unwrap_or_else(|| unavailable(Phase::Quotes, &format!("quote refused: {said}")))
+}
+
 /// `critical_error`: the kind and its details.
-pub(super) fn critical_error(said: &[String]) -> ProviderError {
+pub(super) fn critical_error(said: &[String], phase: Phase) -> ProviderError {
     let text = said.join(": ");
     whole_connection(&text)
-        .unwrap_or_else(|| unavailable(Phase::History, &format!("command refused: {text}")))
+        .unwrap_or_else(|| unavailable(phase, &format!("command refused: {text}")))
 }
 
 /// `protocol_error`: after it the server closes the connection.
@@ -172,15 +188,15 @@ mod tests {
             "exceed limit of series in the session",
             "duplicate id",
         ] {
-            let error = critical_error(&said(&[kind, "method: create_series"]));
+            let error = critical_error(&said(&[kind, "method: create_series"]), Phase::History);
             let ProviderError::Unavailable { phase: Phase::History, detail, .. } = error else {
                 panic!("{error}")
             };
             assert!(detail.contains(kind), "{detail}");
         }
-        let error = critical_error(&said(&["max sessions rate reached"]));
+        let error = critical_error(&said(&["max sessions rate reached"]), Phase::Quotes);
         assert!(matches!(error, ProviderError::RateLimited { .. }), "{error}");
-        let error = critical_error(&said(&["unauthorized_access"]));
+        let error = critical_error(&said(&["unauthorized_access"]), Phase::History);
         assert!(matches!(error, ProviderError::AuthRequired { .. }), "{error}");
     }
 

@@ -4,11 +4,9 @@
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::PROVIDER;
-use super::config::{ConfigError, TradingViewConfig};
+use super::client::TradingView;
 use super::reply::Reply;
 use super::session::{Chart, Session};
 use crate::domain::shared::Series;
@@ -20,24 +18,6 @@ use crate::infrastructure::interfaces::{
 /// Bars that are asked for at once.
 const PAGE_BARS: u32 = 5_000;
 
-/// The TradingView provider. Connects when it is first asked for something.
-#[derive(Clone, Debug)]
-pub struct TradingView {
-    session: Session,
-}
-
-impl TradingView {
-    /// A client of what `config` names. Its tasks run on `tasks` and end when `stopping` is
-    /// cancelled; requests under way fail then.
-    pub fn new(
-        config: TradingViewConfig,
-        tasks: TaskTracker,
-        stopping: CancellationToken,
-    ) -> Result<Self, ConfigError> {
-        Ok(Self { session: Session::new(config, tasks, stopping)? })
-    }
-}
-
 impl HistoryProvider for TradingView {
     fn name(&self) -> &'static str {
         PROVIDER
@@ -45,7 +25,7 @@ impl HistoryProvider for TradingView {
 
     fn history(&self, request: HistoryRequest) -> HistoryStream {
         let pages = Pages {
-            session: self.session.clone(),
+            session: self.session().clone(),
             series: request.series,
             wanted: match request.depth {
                 HistoryDepth::Newest(count) => Some(count),

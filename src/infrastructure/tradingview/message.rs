@@ -14,7 +14,7 @@ use crate::domain::symbol::SymbolDescription;
 use crate::infrastructure::interfaces::{HistoryEnd, RawBar};
 
 /// From here on a number stands for "no value" (seen as a volume of 1e+100).
-const NO_VALUE: f64 = 1e100;
+pub(super) const NO_VALUE: f64 = 1e100;
 
 /// A message from the server.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,11 +194,11 @@ fn text(value: &RawValue) -> Option<String> {
 }
 
 /// Each parameter as text; what is none, as JSON.
-fn texts(params: &[&RawValue]) -> Vec<String> {
+pub(super) fn texts(params: &[&RawValue]) -> Vec<String> {
     params.iter().map(|value| text(value).unwrap_or_else(|| value.get().to_owned())).collect()
 }
 
-fn seconds(seconds: f64) -> Option<Timestamp> {
+pub(super) fn seconds(seconds: f64) -> Option<Timestamp> {
     milliseconds(seconds * 1_000.0)
 }
 

@@ -1,20 +1,26 @@
-//! The TradingView data protocol, client side: history of bars over one multiplexed socket.
+//! The TradingView data protocol, client side: history of bars over one multiplexed socket, quotes
+//! over another.
 //!
 //! `frame`, `message`, `resolve`, `errors` and `reply` are pure; `session` is the socket, `auth`
-//! the log-in, `history` what the rest of the service sees.
+//! the log-in, `history` and `quotes` what is asked for, `client` what the rest of the service
+//! sees.
 
 mod auth;
+mod client;
 mod config;
 mod errors;
 mod frame;
 mod history;
 mod message;
+mod quotes;
 mod reply;
 mod resolve;
 mod session;
 
-pub use config::{ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_WS_URL, TradingViewConfig};
-pub use history::TradingView;
+pub use client::TradingView;
+pub use config::{
+    ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_WS_URL, FeedConfig, TradingViewConfig,
+};
 
 /// The provider's name in answers, storage and logs.
 pub const PROVIDER: &str = "tradingview";

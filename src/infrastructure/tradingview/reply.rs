@@ -81,7 +81,9 @@ impl Assembly {
             ChartEvent::SeriesError(reason) => {
                 self.fail(errors::series_error(&self.symbol, &reason))
             }
-            ChartEvent::CriticalError(said) => self.fail(errors::critical_error(&said)),
+            ChartEvent::CriticalError(said) => {
+                self.fail(errors::critical_error(&said, Phase::History))
+            }
         }
     }
 

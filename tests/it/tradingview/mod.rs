@@ -4,4 +4,7 @@ mod auth;
 mod connection;
 mod faults;
 mod history;
+mod quote_script;
+mod quotes;
+mod reconnect;
 mod script;

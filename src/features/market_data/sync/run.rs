@@ -18,7 +18,7 @@ use crate::domain::ohlcv::{FetchedBar, Ohlcv, OhlcvAggregate};
 use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series};
 use crate::domain::symbol::{SymbolAggregate, SymbolDescription};
 use crate::domain::sync::{SyncState, SyncStatus};
-use crate::features::market_data::Sessions;
+use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{
     HistoryDepth, HistoryPage, HistoryProvider, HistoryRequest, ProviderError,
 };
@@ -36,6 +36,7 @@ pub(super) struct SyncRun {
     pub(super) cache: SeriesCache,
     pub(super) provider: Arc<dyn HistoryProvider>,
     pub(super) sessions: Sessions,
+    pub(super) live: LiveSeries,
     pub(super) events: EventBus<DomainEvent>,
     pub(super) stopping: CancellationToken,
 }
@@ -261,13 +262,24 @@ impl Copy<'_> {
         let fetched = check(series, page, &mut clock);
         let stored = run.database.bars().stretch(series, first.open_time, last.open_time).await?;
         let mut bars = OhlcvAggregate::new(series.clone(), stored);
-        let diff = bars.merge(&fetched);
+        let live = run.live.of(&series.symbol);
+        let known = if live.tracked {
+            // Its forming bar is the feed's; what was fetched of it counts as unchanged.
+            fetched.iter().filter(|bar| bar.finished).copied().collect()
+        } else {
+            fetched.clone()
+        };
+        let mut diff = bars.merge(&known);
+        diff.unchanged += u64::try_from(fetched.len() - known.len()).unwrap_or_default();
         if !diff.is_empty() {
             let now = Timestamp::now();
             run.cache.begin_write(series).await;
-            let written = run.database.bars().write(series, &diff, now).await;
+            let stored = run.database.bars();
+            let written = stored.write_logged(series, &diff, live.logged_from, now).await;
             run.cache.finish_write(series).await;
-            written?;
+            if !written?.is_empty() {
+                run.live.logged();
+            }
             bars.events(&diff, now).into_iter().for_each(|event| run.events.publish(event));
         }
         let total = |bars: &[_]| u64::try_from(bars.len()).unwrap_or(u64::MAX);

@@ -12,7 +12,7 @@ use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::domain::shared::{DomainEvent, Series};
 use crate::domain::sync::SyncState;
-use crate::features::market_data::Sessions;
+use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider};
 use crate::infrastructure::persistence::{Database, SeriesCache};
 
@@ -66,11 +66,12 @@ impl SyncService {
         cache: SeriesCache,
         provider: Arc<dyn HistoryProvider>,
         sessions: Sessions,
+        live: LiveSeries,
         events: EventBus<DomainEvent>,
         lifecycle: Lifecycle,
     ) -> Self {
         let stopping = lifecycle.token();
-        let run = SyncRun { database, cache, provider, sessions, events, stopping };
+        let run = SyncRun { database, cache, provider, sessions, live, events, stopping };
         let (slots, queues) = (Semaphore::new(AT_ONCE), Mutex::default());
         Self { shared: Arc::new(Shared { run, lifecycle, slots, queues }) }
     }

@@ -90,12 +90,12 @@ impl Auth {
     }
 
     /// Notes that the server refused the token: an older one is fetched anew for the next
-    /// connection.
-    pub(super) async fn refused(&self) {
+    /// connection. Answers whether it will be; if not, trying again changes nothing.
+    pub(super) async fn refused(&self) -> bool {
         let mut state = self.state.lock().await;
-        if let Some(kept) = &mut state.token {
-            kept.renew_at = kept.renew_at.min(kept.fetched_at + LEAST_AGE);
-        }
+        let Some(kept) = &mut state.token else { return false };
+        kept.renew_at = kept.renew_at.min(kept.fetched_at + LEAST_AGE);
+        kept.renew_at <= Instant::now()
     }
 
     async fn fetch(&self) -> Result<SecretString, ProviderError> {

@@ -2,27 +2,20 @@
 //! comes to the request it belongs to, and notices when the connection is dead or superfluous.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::dial::Socket;
 use super::link::{Link, Watch};
+use super::socket::Socket;
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::auth::Auth;
 use crate::infrastructure::tradingview::errors;
 use crate::infrastructure::tradingview::frame::{self, Payload};
 use crate::infrastructure::tradingview::message::{self, ChartEvent, Incoming};
 use crate::infrastructure::tradingview::reply::Step;
-
-/// The longest wait for the socket to take what is sent.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest wait for the server to close, too.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection's task.
 pub(super) struct Actor {
@@ -38,11 +31,11 @@ pub(super) struct Actor {
 impl Actor {
     /// Serves until the connection ends; then all requests on it have ended, too.
     pub(super) async fn run(mut self) {
+        self.socket.enter(Phase::History);
         if let Err(error) = self.serve().await {
             self.ended(error).await;
         }
-        // It ends either way.
-        drop(timeout(CLOSE_TIMEOUT, self.socket.close(None)).await);
+        self.socket.close().await;
     }
 
     async fn ended(&self, error: ProviderError) {
@@ -70,12 +63,12 @@ impl Actor {
             tokio::select! {
                 () = stopping.cancelled() => return Err(super::stopped()),
                 () = link.woken() => {
-                    self.write(link.outbox()).await?;
+                    self.socket.send(link.outbox()).await?;
                     if link.retire_unused(false) {
                         return Ok(());
                     }
                 }
-                received = self.socket.next() => self.receive(received).await?,
+                received = self.socket.receive() => self.receive(received?).await?,
                 () = sleep_until(deadline) => match link.watch() {
                     Watch::Dead(deadline) if deadline <= Instant::now() => {
                         return Err(errors::timeout(Phase::History, link.dead_after()));
@@ -91,32 +84,16 @@ impl Actor {
         }
     }
 
-    async fn receive(
-        &mut self,
-        received: Option<Result<Message, tungstenite::Error>>,
-    ) -> Result<(), ProviderError> {
-        let broken = |detail: &str| errors::unavailable(Phase::History, detail);
-        let message = match received {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(broken(&error.to_string())),
-            None => return Err(broken("the connection was cut")),
-        };
+    async fn receive(&mut self, text: Option<Utf8Bytes>) -> Result<(), ProviderError> {
         self.link.received();
-        match message {
-            Message::Text(text) => {
-                let mut echoes = Vec::new();
-                for payload in frame::decode(&text) {
-                    match payload.map_err(|error| broken(&error.to_string()))? {
-                        Payload::Heartbeat(whole) => echoes.push(whole.to_owned()),
-                        Payload::Json(json) => self.dispatch(json).await?,
-                    }
-                }
-                self.write(echoes).await
+        let mut echoes = Vec::new();
+        for payload in frame::decode(text.as_deref().unwrap_or_default()) {
+            match payload.map_err(|error| self.socket.broken(&error.to_string()))? {
+                Payload::Heartbeat(whole) => echoes.push(whole.to_owned()),
+                Payload::Json(json) => self.dispatch(json).await?,
             }
-            Message::Binary(_) => Err(broken("it sent something that is no text")),
-            Message::Close(_) => Err(broken("the server closed the connection")),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
+        self.socket.send(echoes).await
     }
 
     async fn dispatch(&mut self, json: &str) -> Result<(), ProviderError> {
@@ -144,7 +121,7 @@ impl Actor {
     /// A refusal of one session that concerns more than it: new requests need a new connection.
     async fn note_refusal(&self, event: &ChartEvent) {
         let ChartEvent::CriticalError(said) = event else { return };
-        let error = errors::critical_error(said);
+        let error = errors::critical_error(said, Phase::History);
         match error {
             ProviderError::RateLimited { .. } => {
                 self.link.retire();
@@ -159,24 +136,6 @@ impl Actor {
             | ProviderError::NotEntitled { .. }
             | ProviderError::SymbolNotFound { .. }
             | ProviderError::NoData { .. } => {}
-        }
-    }
-
-    async fn write(&mut self, texts: Vec<String>) -> Result<(), ProviderError> {
-        if texts.is_empty() {
-            return Ok(());
-        }
-        let sending = async {
-            for text in texts {
-                self.socket.feed(Message::text(text)).await?;
-            }
-            self.socket.flush().await
-        };
-        match timeout(WRITE_TIMEOUT, sending).await {
-            Ok(sent) => {
-                sent.map_err(|error| errors::unavailable(Phase::History, &error.to_string()))
-            }
-            Err(_) => Err(errors::timeout(Phase::History, WRITE_TIMEOUT)),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
 use http::header::{HeaderValue, ORIGIN, RETRY_AFTER, USER_AGENT as USER_AGENT_HEADER};
 use jiff::Timestamp;
 use rustls::pki_types::ServerName;
@@ -14,10 +13,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message, handshake};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite::{self, handshake};
+use tokio_tungstenite::{MaybeTlsStream, client_async_with_config};
 use url::{Host, Url};
 
+use super::socket::Socket;
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::auth::Auth;
 use crate::infrastructure::tradingview::config::{ConfigError, TradingViewConfig};
@@ -30,14 +30,11 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// Most that waits to be sent.
 const MAX_WRITE_BUFFER_BYTES: usize = 1 << 20;
 
-/// An open WebSocket.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
 /// The server's clock in its first message, if it said, and when that came.
-pub(super) type Hello = Option<(Timestamp, Instant)>;
+pub(in crate::infrastructure::tradingview) type Hello = Option<(Timestamp, Instant)>;
 
 /// Knows where to connect to, and as whom.
-pub(super) struct Dialer {
+pub(in crate::infrastructure::tradingview) struct Dialer {
     url: Url,
     origin: HeaderValue,
     tls: Arc<rustls::ClientConfig>,
@@ -48,7 +45,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(
+    pub(in crate::infrastructure::tradingview) fn new(
         config: &TradingViewConfig,
         tls: Arc<rustls::ClientConfig>,
         auth: Auth,
@@ -65,17 +62,17 @@ impl Dialer {
         })
     }
 
-    pub(super) const fn auth(&self) -> &Arc<Auth> {
+    pub(in crate::infrastructure::tradingview) const fn auth(&self) -> &Arc<Auth> {
         &self.auth
     }
 
     /// The host, which is all of the address that is shown.
-    pub(super) fn host(&self) -> &str {
+    pub(in crate::infrastructure::tradingview) fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
     /// A connection that has said hello and was told who we are.
-    pub(super) async fn dial(
+    pub(in crate::infrastructure::tradingview) async fn dial(
         &self,
         token: &SecretString,
     ) -> Result<(Socket, Hello), ProviderError> {
@@ -123,38 +120,23 @@ impl Dialer {
             .max_frame_size(Some(MAX_MESSAGE_BYTES))
             .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES);
         let opened = client_async_with_config(request, stream, Some(config)).await;
-        opened.map(|(socket, _)| socket).map_err(|error| refused(&error))
+        opened.map(|(stream, _)| Socket::new(stream, Phase::Hello)).map_err(|error| refused(&error))
     }
 }
 
 /// Waits for the first message and answers with who we are.
 async fn greet(socket: &mut Socket, token: &SecretString) -> Result<Hello, ProviderError> {
-    let broken = |detail: &str| errors::unavailable(Phase::Hello, detail);
     let hello = loop {
-        let received = match socket.next().await {
-            Some(Ok(received)) => received,
-            Some(Err(error)) => return Err(broken(&error.to_string())),
-            None => return Err(broken("the connection was closed")),
-        };
-        match received {
-            Message::Text(text) => {
-                if let Some(hello) = first_message(socket, &text).await? {
-                    break hello;
-                }
-            }
-            Message::Close(_) => return Err(broken("the connection was closed")),
-            Message::Binary(_) => return Err(broken("it sent something that is no text")),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        let Some(text) = socket.receive().await? else { continue };
+        if let Some(hello) = first_message(socket, &text).await? {
+            break hello;
         }
     };
-    let introduction = [
+    let introduction = vec![
         message::command("set_auth_token", [token.expose_secret()]),
         message::command("set_locale", ["en", "US"]),
     ];
-    for text in introduction {
-        socket.feed(Message::text(text)).await.map_err(|error| broken(&error.to_string()))?;
-    }
-    socket.flush().await.map_err(|error| broken(&error.to_string()))?;
+    socket.send(introduction).await?;
     Ok(hello.map(|time| (time, Instant::now())))
 }
 
@@ -163,21 +145,17 @@ async fn first_message(
     socket: &mut Socket,
     text: &str,
 ) -> Result<Option<Option<Timestamp>>, ProviderError> {
-    let broken = |detail: String| errors::unavailable(Phase::Hello, &detail);
     let mut hello = None;
     for payload in frame::decode(text) {
-        match payload.map_err(|error| broken(error.to_string()))? {
-            Payload::Heartbeat(whole) => {
-                let echoed = socket.send(Message::text(whole)).await;
-                echoed.map_err(|error| broken(error.to_string()))?;
-            }
+        match payload.map_err(|error| socket.broken(&error.to_string()))? {
+            Payload::Heartbeat(whole) => socket.send(vec![whole.to_owned()]).await?,
             Payload::Json(json) => match message::parse(json) {
                 Ok(Incoming::Hello(time)) => hello = hello.or(Some(time)),
                 Ok(Incoming::ProtocolError(said)) => {
                     return Err(errors::protocol_error(&said, Phase::Hello));
                 }
                 Ok(Incoming::Chart { .. } | Incoming::Other) => {}
-                Err(_) => return Err(broken("it sent something that cannot be read".to_owned())),
+                Err(_) => return Err(socket.broken("it sent something that cannot be read")),
             },
         }
     }

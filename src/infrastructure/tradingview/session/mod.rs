@@ -6,6 +6,7 @@ mod backoff;
 mod chart;
 mod dial;
 mod link;
+mod socket;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,10 +20,10 @@ use tokio_util::task::TaskTracker;
 use self::actor::Actor;
 use self::backoff::Backoff;
 pub(super) use self::chart::Chart;
-use self::dial::Dialer;
+pub(super) use self::dial::Dialer;
 use self::link::{Link, Refusal};
-use super::auth::Auth;
-use super::config::{ConfigError, TradingViewConfig};
+pub(super) use self::socket::Socket;
+use super::config::TradingViewConfig;
 use super::errors;
 use crate::common::tracing::in_current_context;
 use crate::domain::shared::Symbol;
@@ -36,7 +37,7 @@ pub(super) struct Session {
 
 struct Inner {
     config: TradingViewConfig,
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     backoff: Arc<Backoff>,
     state: Mutex<State>,
     tasks: TaskTracker,
@@ -56,14 +57,12 @@ impl Session {
     /// Connects to nothing yet. Its tasks run on `tasks` and end when `stopping` is cancelled.
     pub(super) fn new(
         config: TradingViewConfig,
+        dialer: Arc<Dialer>,
         tasks: TaskTracker,
         stopping: CancellationToken,
-    ) -> Result<Self, ConfigError> {
-        let tls = crate::infrastructure::tls::client_config(config.extra_roots.as_deref())?;
-        let auth = Auth::new(&config, &tls)?;
-        let dialer = Dialer::new(&config, tls, auth)?;
+    ) -> Self {
         let (backoff, state) = (Arc::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { config, dialer, backoff, state, tasks, stopping }) })
+        Self { inner: Arc::new(Inner { config, dialer, backoff, state, tasks, stopping }) }
     }
 
     /// What it was told.

@@ -1,0 +1,195 @@
+//! What the provider says again of bars that were closed.
+
+use jiff::Timestamp;
+
+use super::change::BarChange;
+use super::closing::News;
+use super::minute::MinuteBar;
+use super::rolled::Rolled;
+use super::track::{Track, is_period};
+use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
+use crate::domain::shared::{Interval, Series};
+
+/// Volumes of two sources are equal within this part of the bar's, or the next of the day's.
+const BAR_TOLERANCE: f64 = 1e-9;
+const DAY_TOLERANCE: f64 = 1e-12;
+
+/// A finished bar as the provider says it now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RepairedBar {
+    /// When it opens.
+    pub open_time: Timestamp,
+    /// Its values.
+    pub values: Ohlcv,
+    /// What is stored of it, for where it is no longer in memory.
+    pub stored: Option<StoredBar>,
+}
+
+impl Track {
+    /// Takes over a bar. One that is not closed is left alone.
+    pub(super) fn repair(
+        &mut self,
+        interval: Interval,
+        bar: &RepairedBar,
+        out: &mut Vec<BarChange>,
+    ) {
+        if interval == Interval::M1 {
+            self.repair_minute(bar, out);
+        } else {
+            self.repair_parent(interval, bar, out);
+        }
+        self.unsaved = true;
+    }
+
+    fn repair_minute(&mut self, bar: &RepairedBar, out: &mut Vec<BarChange>) {
+        let range = self.base.bar_at(bar.open_time).filter(|range| range.open() == bar.open_time);
+        let range = range.unwrap_or_else(|| self.session.bounds_of(Interval::M1, bar.open_time));
+        if !self.is_closed(range) {
+            return;
+        }
+        if range.close() <= self.forgotten || self.base.bar_at(range.open()).is_none() {
+            if self.tell_repaired(Interval::M1, range, bar, out) {
+                self.reroll(range, |_| true, out);
+            }
+            return;
+        }
+        let index = self.minutes.partition_point(|minute| minute.range.open() < range.open());
+        let known = self.minutes.get(index).filter(|minute| minute.range == range);
+        let told = known.map_or(bar.stored, |minute| minute.told);
+        if told.filter(StoredBar::is_final).is_some_and(|told| self.alike(&told, &bar.values)) {
+            return;
+        }
+        if known.is_none() {
+            self.minutes.insert(index, MinuteBar::known(range, bar.values));
+            self.add_parents(range);
+        }
+        if let Some(minute) = self.minutes.get_mut(index) {
+            minute.fixed = Some(bar.values);
+            minute.told = told;
+        }
+        self.lanes.iter_mut().for_each(|lane| lane.repair(range));
+        self.late = true;
+    }
+
+    fn repair_parent(&mut self, interval: Interval, bar: &RepairedBar, out: &mut Vec<BarChange>) {
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.interval == interval) else {
+            return;
+        };
+        let known = lane.find(bar.open_time).copied();
+        let known = known.filter(|known| known.range.open() == bar.open_time);
+        let range = match known {
+            Some(known) => known.range,
+            None => self.session.bounds_of(interval, bar.open_time),
+        };
+        if !self.is_closed(range) {
+            return;
+        }
+        let Some(told) = known.and_then(|known| known.told) else {
+            if self.tell_repaired(interval, range, bar, out) {
+                self.reroll_periods(interval, range, out);
+            }
+            return;
+        };
+        if self.alike(&told, &bar.values) {
+            return;
+        }
+        let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
+        if let Some(parent) = lane.and_then(|lane| lane.find(bar.open_time)) {
+            parent.fixed = Some(bar.values);
+            parent.changed = true;
+            self.late = true;
+        }
+        self.reroll_periods(interval, range, out);
+    }
+
+    /// Compares a bar that is not in memory with what is stored of it.
+    fn tell_repaired(
+        &self,
+        interval: Interval,
+        range: BarRange,
+        bar: &RepairedBar,
+        out: &mut Vec<BarChange>,
+    ) -> bool {
+        let mut told = bar.stored.filter(StoredBar::is_final);
+        if told.is_some_and(|told| self.alike(&told, &bar.values)) {
+            return false;
+        }
+        let range = BarRange::new(bar.open_time, range.close()).unwrap_or(range);
+        let news = News { range, values: bar.values, ticks: 0, source: BarSource::Repair };
+        news.tell(&self.series(interval), &mut told, out);
+        true
+    }
+
+    /// Weeks and months are made of days.
+    fn reroll_periods(&mut self, interval: Interval, range: BarRange, out: &mut Vec<BarChange>) {
+        if interval == Interval::D1 {
+            self.reroll(range, is_period, out);
+        }
+    }
+
+    /// A repaired child is out of reach: the bars above it must be rolled up from what is stored.
+    fn reroll(
+        &mut self,
+        child: BarRange,
+        chosen: impl Fn(Interval) -> bool,
+        out: &mut Vec<BarChange>,
+    ) {
+        let Some(cursor) = self.cursor else { return };
+        for lane in self.lanes.iter_mut().filter(|lane| chosen(lane.interval)) {
+            let Some(range) = lane.bar_at(child.open()) else { continue };
+            let is_gone = range.close() <= cursor && lane.find(child.open()).is_none();
+            let until = if is_gone {
+                Some(range.close())
+            } else {
+                let parent = lane.find_or_add(child.open());
+                parent.map(|parent| parent.split(&self.minutes, child.close().min(range.close())))
+            };
+            if let Some(until) = until {
+                let series = Series::new(self.symbol.clone(), lane.interval);
+                out.push(BarChange::Reroll { series, range, until });
+            }
+        }
+    }
+
+    /// Replaces what the bar of `interval` that opens at `open_time` came to before `until`, as
+    /// asked for; answers whether that was (still) asked for.
+    pub(super) fn replace_head(
+        &mut self,
+        interval: Interval,
+        open_time: Timestamp,
+        until: Timestamp,
+        values: Ohlcv,
+    ) -> bool {
+        let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
+        let parent = lane.and_then(|lane| lane.find(open_time));
+        let parent = parent
+            .filter(|parent| parent.range.open() == open_time && parent.rerolling == Some(until));
+        let Some(parent) = parent else { return false };
+        let ticks = parent.head.map_or(0, |head| head.ticks);
+        let head = Rolled { values, ticks, repaired: true };
+        parent.head = Some(parent.tail.take().map_or(head, |tail| head.followed_by(&tail)));
+        parent.rerolling = None;
+        parent.repaired = true;
+        parent.changed = parent.told.is_some();
+        self.late = true;
+        self.unsaved = true;
+        true
+    }
+
+    /// Whether the provider says of a bar what is known of it. A volume it does not tell is no
+    /// difference.
+    fn alike(&self, told: &StoredBar, said: &Ohlcv) -> bool {
+        let known = &told.values;
+        let prices = |bar: &Ohlcv| [bar.open(), bar.high(), bar.low(), bar.close()];
+        #[expect(clippy::float_cmp, reason = "prices compare exactly: they are only copied")]
+        let same = prices(known) == prices(said);
+        let day = self.volume.last().map_or(0.0, |last| last.cumulative);
+        same && match (known.volume(), said.volume()) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(known), Some(said)) => {
+                (known - said).abs() <= (said * BAR_TOLERANCE).max(day * DAY_TOLERANCE)
+            }
+        }
+    }
+}

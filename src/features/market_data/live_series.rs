@@ -1,0 +1,58 @@
+//! What the live side and the syncs must know of each other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::domain::shared::Symbol;
+
+/// Which symbols the feed tracks, and word of bars that others put into the log. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LiveSeries {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    symbols: RwLock<HashMap<Symbol, Live>>,
+    logged: Notify,
+}
+
+/// How a symbol is live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Whether the feed builds its bars right now: then its forming bars are the feed's.
+    pub tracked: bool,
+    /// From where on its closed bars go into the bar log.
+    pub logged_from: Option<Timestamp>,
+}
+
+impl LiveSeries {
+    /// How `symbol` is live; by default not at all.
+    pub fn of(&self, symbol: &Symbol) -> Live {
+        let symbols = self.shared.symbols.read().unwrap_or_else(PoisonError::into_inner);
+        symbols.get(symbol).copied().unwrap_or_default()
+    }
+
+    /// `symbol` is live like this from now on.
+    pub fn set(&self, symbol: &Symbol, live: Live) {
+        let mut symbols = self.shared.symbols.write().unwrap_or_else(PoisonError::into_inner);
+        if live == Live::default() {
+            symbols.remove(symbol);
+        } else {
+            symbols.insert(symbol.clone(), live);
+        }
+    }
+
+    /// Bars were put into the log: streams are to be told.
+    pub fn logged(&self) {
+        self.shared.logged.notify_one();
+    }
+
+    /// Waits for the next word of bars in the log.
+    pub async fn until_logged(&self) {
+        self.shared.logged.notified().await;
+    }
+}

@@ -1,0 +1,101 @@
+//! Where a stream of bars stands: opaque to clients.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+
+use crate::common::constants::MAX_PAGE_TOKEN_LENGTH;
+use crate::domain::shared::{Interval, Series, Symbol};
+
+/// The form of cursors this version gives out.
+const VERSION: &str = "1";
+
+/// A place in the bar log, and while stored bars are sent, the place in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// Log entries up to this one were sent.
+    pub(super) sequence: u64,
+    /// Set while stored bars are sent.
+    pub(super) stored: Option<StoredPosition>,
+}
+
+/// The last stored bar that was sent, in the order in which they are: by close, symbol, interval.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StoredPosition {
+    /// When it closed.
+    pub(super) close_time: Timestamp,
+    /// Whose bar it was.
+    pub(super) symbol: Symbol,
+    /// Of which length.
+    pub(super) interval: Interval,
+    /// Where the stored bars began.
+    pub(super) start_time: Timestamp,
+}
+
+impl Cursor {
+    /// Behind the log entry `sequence`.
+    pub(super) const fn at(sequence: u64) -> Self {
+        Self { sequence, stored: None }
+    }
+
+    /// As it is given to clients.
+    pub(super) fn encode(&self) -> String {
+        let mut text = format!("{VERSION} {}", self.sequence);
+        if let Some(stored) = &self.stored {
+            let series = Series::new(stored.symbol.clone(), stored.interval);
+            let (start, close) = (stored.start_time, stored.close_time);
+            text = format!("{text} {} {} {series}", start.as_millisecond(), close.as_millisecond());
+        }
+        URL_SAFE_NO_PAD.encode(text)
+    }
+
+    /// A cursor that was given out; none where `text` is no such thing.
+    pub(super) fn decode(text: &str) -> Option<Self> {
+        if text.len() > MAX_PAGE_TOKEN_LENGTH {
+            return None;
+        }
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let mut parts = text.split(' ');
+        if parts.next()? != VERSION {
+            return None;
+        }
+        let sequence = parts.next()?.parse().ok()?;
+        let mut time = || Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok();
+        let Some(start_time) = time() else { return Some(Self { sequence, stored: None }) };
+        let close_time = time()?;
+        let symbol = Symbol::parse(parts.next()?).ok()?;
+        let interval = parts.next()?.parse().ok()?;
+        let stored = StoredPosition { close_time, symbol, interval, start_time };
+        Some(Self { sequence, stored: Some(stored) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back_as_it_was_given_out(
+            sequence: u64,
+            stored in proptest::option::of((0_i64..1_000_000_000, 0_usize..13)),
+        ) {
+            let time = |second| Timestamp::from_second(second).unwrap();
+            let stored = stored.map(|(second, interval)| StoredPosition {
+                close_time: time(second + 60),
+                symbol: Symbol::parse("CME_MINI:ES1!").unwrap(),
+                interval: Interval::ALL[interval],
+                start_time: time(second),
+            });
+            let cursor = Cursor { sequence, stored };
+            prop_assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
+        }
+
+        #[test]
+        fn what_was_not_given_out_is_none(text in "\\PC{0,60}") {
+            prop_assert_eq!(Cursor::decode(&text).map(|cursor| cursor.encode()), None);
+        }
+    }
+}

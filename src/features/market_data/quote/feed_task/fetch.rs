@@ -1,0 +1,266 @@
+//! What is asked of the provider's history while the feed goes on: sessions, seeds, repairs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, sleep};
+use tracing::{debug, warn};
+
+use super::subscriptions::is_passing;
+use crate::domain::ohlcv::services::{BarClock, RepairedBar};
+use crate::domain::ohlcv::{BarRange, Ohlcv, StoredBar};
+use crate::domain::quote::SymbolId;
+use crate::domain::shared::{Interval, Series, Symbol};
+use crate::domain::symbol::{SymbolAggregate, TradingSession};
+use crate::features::market_data::quote::quote_service::QuoteServiceParts;
+use crate::features::market_data::quote::snapshot_codec;
+use crate::infrastructure::interfaces::{
+    HistoryDepth, HistoryPage, HistoryRequest, ProviderError,
+};
+
+/// Daily bars that a join asks for: the earlier of a week's and a month's first session.
+const DAYS: u32 = 32;
+/// Minutes in the longest session, and some.
+const MINUTES: u32 = 1_500;
+/// How long is waited before a symbol, or a bar that is not finished yet, is asked for again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often a repair is tried.
+const REPAIR_TRIES: u32 = 12;
+/// Bars that a repair asks for first, and where those do not reach back far enough.
+const REPAIR_DEPTHS: [u32; 3] = [50, 1_000, 5_000];
+
+/// What was fetched.
+#[derive(Debug)]
+pub(in crate::features::market_data::quote) enum Fetched {
+    /// A symbol's session, or why there is none.
+    Resolved(Symbol, Result<Resolved, ProviderError>),
+    /// A symbol is worth another try.
+    Retry(Symbol),
+    /// One-minute bars since a symbol's session opened.
+    Seeded(Symbol, SymbolId, Vec<(Timestamp, Ohlcv)>),
+    /// Bars that were in doubt, as the provider says them.
+    Repaired(Series, Vec<RepairedBar>),
+    /// What a bar's children in the database come to.
+    Rerolled {
+        /// Whose.
+        series: Series,
+        /// The bar.
+        range: BarRange,
+        /// How far.
+        until: Timestamp,
+        /// What they come to.
+        values: Ohlcv,
+    },
+}
+
+/// What is needed to take ticks of a symbol.
+#[derive(Debug)]
+pub(in crate::features::market_data::quote) struct Resolved {
+    /// When it trades.
+    pub(super) session: Arc<TradingSession>,
+    /// Daily bars.
+    pub(super) days: Vec<(Timestamp, Ohlcv)>,
+    /// What was kept of its bars.
+    pub(super) kept: Option<Bytes>,
+    /// What is stored under the keys of what was kept.
+    pub(super) stored: Vec<(Interval, StoredBar)>,
+}
+
+/// Looks up a symbol's session, with its daily bars in the same request, and what was kept of it.
+pub(super) async fn resolve(
+    parts: &QuoteServiceParts,
+    symbol: &Symbol,
+) -> Result<Resolved, ProviderError> {
+    let series = Series::new(symbol.clone(), Interval::D1);
+    let page = match first_page(parts, series, DAYS).await {
+        Ok(page) => Some(page),
+        // No day is over yet, as in a replay that has just begun: its session may be known already.
+        Err(ProviderError::NoData { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let known = parts.database.symbols().get(symbol).await;
+    let known = known.map_err(|error| unavailable(parts, &error.to_string()))?;
+    let now = Timestamp::now();
+    let mut session = known.as_ref().map(|info| info.trading_session().0);
+    if let Some(said) = page.as_ref().and_then(|page| page.symbol.as_ref()) {
+        let (info, changed) = SymbolAggregate::new(symbol, known, now).observe(said, now);
+        session = Some(info.trading_session().0);
+        if changed {
+            let put = parts.database.symbols().put(&info).await;
+            put.map_err(|error| unavailable(parts, &error.to_string()))?;
+            parts.sessions.forget(symbol).await;
+        }
+    }
+    let session = session.unwrap_or_else(|| Arc::new(TradingSession::around_the_clock()));
+    let days = page.map_or_else(Vec::new, |page| values(&page));
+    let (kept, stored) = kept(parts, symbol).await?;
+    Ok(Resolved { session, days, kept, stored })
+}
+
+/// Tries a symbol again in a while.
+pub(super) fn resolve_later(
+    parts: &QuoteServiceParts,
+    symbol: Symbol,
+    fetches: mpsc::Sender<Fetched>,
+) {
+    let stopping = parts.lifecycle.token();
+    let task = async move {
+        if stopping.run_until_cancelled(sleep(RETRY_AFTER)).await.is_some() {
+            drop(fetches.send(Fetched::Retry(symbol)).await);
+        }
+    };
+    drop(parts.lifecycle.spawn("retry symbol", task));
+}
+
+/// Fetches the minutes since the session opened that holds `since`.
+pub(super) fn seed(
+    parts: &QuoteServiceParts,
+    symbol: Symbol,
+    id: SymbolId,
+    since: Timestamp,
+    fetches: mpsc::Sender<Fetched>,
+) {
+    let parts = parts.clone();
+    let lifecycle = parts.lifecycle.clone();
+    let task = async move {
+        let series = Series::new(symbol.clone(), Interval::M1);
+        let minutes = match first_page(&parts, series, MINUTES).await {
+            Ok(page) => values(&page),
+            Err(error) => {
+                warn!(%symbol, %error, "no seed for {symbol}; its first bars are fetched after they close");
+                Vec::new()
+            }
+        };
+        debug!(%symbol, minutes = minutes.len(), %since, "seeded {symbol}");
+        drop(fetches.send(Fetched::Seeded(symbol, id, minutes)).await);
+    };
+    drop(lifecycle.spawn("seed symbol", Box::pin(task)));
+}
+
+/// Fetches the bars of `range` again, until the provider has finished them all.
+pub(super) fn repair(
+    parts: &QuoteServiceParts,
+    series: Series,
+    range: BarRange,
+    fetches: mpsc::Sender<Fetched>,
+) {
+    let (parts, stopping) = (parts.clone(), parts.lifecycle.token());
+    let lifecycle = parts.lifecycle.clone();
+    let task = async move {
+        for _ in 0..REPAIR_TRIES {
+            match repaired(&parts, &series, range).await {
+                Ok((bars, complete)) => {
+                    drop(fetches.send(Fetched::Repaired(series.clone(), bars)).await);
+                    if complete {
+                        return;
+                    }
+                }
+                Err(error) if is_passing(&error) => {
+                    debug!(%series, %error, "a repair of {series} waits");
+                }
+                Err(ProviderError::NoData { .. }) => return,
+                Err(error) => {
+                    warn!(%series, %error, "bars of {series} cannot be fetched again");
+                    return;
+                }
+            }
+            if stopping.run_until_cancelled(sleep(RETRY_AFTER)).await.is_none() {
+                return;
+            }
+        }
+        warn!(%series, "bars of {series} from {} could not be fetched again", range.open());
+    };
+    drop(lifecycle.spawn("repair bars", Box::pin(task)));
+}
+
+/// The finished bars of `range`, and whether that is all of it.
+async fn repaired(
+    parts: &QuoteServiceParts,
+    series: &Series,
+    range: BarRange,
+) -> Result<(Vec<RepairedBar>, bool), ProviderError> {
+    let session = parts.sessions.of(&series.symbol).await;
+    let session = session.map_err(|error| unavailable(parts, &error.to_string()))?;
+    let mut clock = BarClock::new(session, series.interval);
+    let mut page = None;
+    for depth in REPAIR_DEPTHS {
+        let fetched = first_page(parts, series.clone(), depth).await?;
+        let reached = fetched.bars.first().is_some_and(|bar| bar.open_time <= range.open());
+        let done = reached || fetched.end.is_some();
+        page = Some(fetched);
+        if done {
+            break;
+        }
+    }
+    let Some(page) = page else { return Ok((Vec::new(), true)) };
+    let (from, to) = (range.open(), range.close());
+    let stored = parts.database.bars().stretch(series, from, to).await;
+    let stored = stored.map_err(|error| unavailable(parts, &error.to_string()))?;
+    let wanted = values(&page).into_iter().filter(|(open, _)| range.contains(*open));
+    let finished = wanted.filter(|(open, _)| clock.bounds_of(*open).is_over(page.server_time));
+    let bars = finished.map(|(open_time, values)| RepairedBar {
+        open_time,
+        values,
+        stored: stored.iter().find(|bar| bar.open_time == open_time).copied(),
+    });
+    Ok((bars.collect(), range.is_over(page.server_time)))
+}
+
+/// What was kept of a symbol's bars, with what is stored under their keys.
+async fn kept(
+    parts: &QuoteServiceParts,
+    symbol: &Symbol,
+) -> Result<(Option<Bytes>, Vec<(Interval, StoredBar)>), ProviderError> {
+    let failed = |error: crate::infrastructure::persistence::DatabaseError| {
+        unavailable(parts, &error.to_string())
+    };
+    let all = parts.database.feed_state().load_all().await.map_err(failed)?;
+    let bytes = all.into_iter().find(|(kept, _)| kept == symbol).map(|(_, bytes)| bytes);
+    let Some(snapshot) = bytes.as_deref().and_then(snapshot_codec::decode) else {
+        return Ok((None, Vec::new()));
+    };
+    let minutes = snapshot.minutes.iter().map(|bar| (Interval::M1, bar.range.open()));
+    let parents = snapshot.parents.iter().map(|(interval, bar)| (*interval, bar.range.open()));
+    let mut stored = Vec::new();
+    for (interval, open) in minutes.chain(parents) {
+        let series = Series::new(symbol.clone(), interval);
+        let found = parts.database.bars().stretch(&series, open, open).await.map_err(failed)?;
+        stored.extend(found.into_iter().map(|bar| (interval, bar)));
+    }
+    Ok((bytes, stored))
+}
+
+async fn first_page(
+    parts: &QuoteServiceParts,
+    series: Series,
+    bars: u32,
+) -> Result<HistoryPage, ProviderError> {
+    let symbol = series.symbol.clone();
+    let request = HistoryRequest { series, depth: HistoryDepth::Newest(bars) };
+    let mut pages = parts.history.history(request);
+    let stopping = parts.lifecycle.token();
+    let page = stopping.run_until_cancelled(pages.next()).await.flatten();
+    let provider = parts.history.name();
+    page.unwrap_or(Err(ProviderError::NoData { provider, symbol, detail: None }))
+}
+
+/// The bars of a page that are bars, by open time.
+fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
+    let checked = page.bars.iter().filter_map(|bar| {
+        let values = Ohlcv::new(bar.open, bar.high, bar.low, bar.close, bar.volume).ok()?;
+        Some((bar.open_time, values))
+    });
+    checked.collect()
+}
+
+fn unavailable(parts: &QuoteServiceParts, detail: &str) -> ProviderError {
+    ProviderError::Unavailable {
+        provider: parts.history.name(),
+        phase: crate::infrastructure::interfaces::Phase::History,
+        detail: detail.to_owned(),
+        retry_after: RETRY_AFTER,
+    }
+}

@@ -1,0 +1,212 @@
+//! Updates in, bars and quotes out.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::FeedTask;
+use super::changes::forming_bars;
+use crate::domain::ohlcv::StoredBar;
+use crate::domain::quote::{Quote, QuoteEffect, QuoteTick, QuoteUpdate};
+use crate::domain::shared::{Series, Symbol};
+use crate::domain::sync::SyncDiff;
+use crate::features::market_data::quote::feed_state::Connection;
+use crate::features::market_data::quote::hub::LatestQuote;
+use crate::features::market_data::quote::snapshot_codec;
+use crate::features::market_data::quote::wire;
+use crate::features::market_data::quote::writer::Job;
+use crate::infrastructure::interfaces::{FeedEvent, FeedState, ProviderError, UpdateKind};
+use crate::infrastructure::persistence::{BAR_CURRENT_TTL, QUOTE_LATEST_TTL, bar_current, quote_latest};
+
+impl FeedTask {
+    /// Takes in what came, and tells what came of it once.
+    pub(super) async fn take_events(&mut self, events: Vec<FeedEvent>) {
+        let now = Timestamp::now();
+        self.heard_at = Some(now);
+        let mut ticks = Vec::with_capacity(events.len());
+        for event in events {
+            match event {
+                FeedEvent::Update { symbol, update, kind } => {
+                    self.update(now, symbol, &update, kind, &mut ticks);
+                }
+                FeedEvent::SnapshotComplete { symbol } => {
+                    self.apply(now, &mut ticks);
+                    self.joined(&symbol, now).await;
+                }
+                FeedEvent::SymbolError { symbol, error } => self.refused(&symbol, error).await,
+                FeedEvent::State(state) => self.link_changed(now, state),
+                FeedEvent::Alive => {}
+            }
+        }
+        self.apply(now, &mut ticks);
+        self.advance().await;
+        self.tell_quotes();
+        self.hub.put_feed(|feed| feed.last_message_at = Some(now));
+    }
+
+    fn update(
+        &mut self,
+        now: Timestamp,
+        symbol: Symbol,
+        update: &QuoteUpdate,
+        kind: UpdateKind,
+        ticks: &mut Vec<QuoteTick>,
+    ) {
+        let Some(followed) = self.symbols.get_mut(&symbol) else { return };
+        let Some(id) = followed.id else { return };
+        let changed = match kind {
+            UpdateKind::Snapshot if followed.snapshot_begins => {
+                followed.snapshot_begins = false;
+                followed.quote = Quote::snapshot(update);
+                true
+            }
+            UpdateKind::Snapshot => followed.quote.merge_snapshot(update),
+            UpdateKind::Change => match followed.quote.apply(id, update) {
+                QuoteEffect::Nothing => false,
+                QuoteEffect::Changed => true,
+                QuoteEffect::Tick(tick) => {
+                    ticks.push(tick);
+                    true
+                }
+                QuoteEffect::Time(time) => {
+                    let before = std::mem::take(ticks);
+                    self.manager.ticks(now, &before);
+                    self.manager.move_time(now, id, time);
+                    true
+                }
+            },
+        };
+        if let Some(followed) = self.symbols.get_mut(&symbol).filter(|_| changed) {
+            followed.sequence += 1;
+            self.mark(symbol);
+        }
+    }
+
+    fn apply(&mut self, now: Timestamp, ticks: &mut Vec<QuoteTick>) {
+        self.manager.ticks(now, ticks);
+        ticks.clear();
+    }
+
+    fn link_changed(&mut self, now: Timestamp, state: FeedState) {
+        let connected = matches!(state, FeedState::Connected);
+        if !connected {
+            // From here to the next snapshot, nothing is known.
+            for followed in self.symbols.values_mut() {
+                followed.cut_at = followed.cut_at.or(self.heard_at);
+                followed.snapshot_begins = true;
+            }
+        }
+        self.hub.put_feed(|feed| {
+            let before = feed.connection;
+            match state {
+                FeedState::Idle => feed.connection = Connection::Idle,
+                FeedState::Connecting => feed.connection = Connection::Connecting,
+                FeedState::Connected => {
+                    feed.connection = Connection::Connected;
+                    feed.connected_since = feed.connected_since.or(Some(now));
+                    if before == Connection::Reconnecting {
+                        feed.reconnects += 1;
+                    }
+                    feed.last_error = None;
+                }
+                FeedState::Reconnecting { error, .. } => {
+                    feed.connection = Connection::Reconnecting;
+                    feed.last_error = Some(error.to_string());
+                }
+                FeedState::Terminal { error } => {
+                    feed.connection = Connection::Stopped;
+                    feed.last_error = Some(terminal(&error));
+                    feed.refused = true;
+                }
+            }
+            if !connected {
+                feed.connected_since = None;
+            }
+        });
+    }
+
+    pub(super) fn mark(&mut self, symbol: Symbol) {
+        self.uncopied.insert(symbol.clone());
+        self.changed_quotes.insert(symbol);
+    }
+
+    /// Wakes the streams of quotes, once for all that changed.
+    fn tell_quotes(&mut self) {
+        let latest = |symbol: Symbol| {
+            let followed = self.symbols.get(&symbol)?;
+            let latest = LatestQuote { quote: followed.quote, sequence: followed.sequence };
+            Some((symbol, latest))
+        };
+        let changed = std::mem::take(&mut self.changed_quotes);
+        let quotes: Vec<_> = changed.into_iter().filter_map(latest).collect();
+        self.hub.put_quotes(&quotes);
+    }
+
+    /// Copies the newest quotes and forming bars to streams and cache, coalesced.
+    pub(super) async fn copy(&mut self) {
+        let symbols = std::mem::take(&mut self.uncopied);
+        let (mut quotes, mut bars, mut forming) = (Vec::new(), Vec::new(), Vec::new());
+        for symbol in symbols {
+            let Some(followed) = self.symbols.get(&symbol) else { continue };
+            let latest = LatestQuote { quote: followed.quote, sequence: followed.sequence };
+            let value = wire::encode_quote(&symbol, &latest, self.hub.epoch());
+            quotes.push((quote_latest(&symbol), value));
+            let Some(id) = followed.id else { continue };
+            for (interval, bar) in forming_bars(&self.manager, id) {
+                let series = Series::new(symbol.clone(), interval);
+                bars.push((bar_current(&series), wire::encode_bar(&bar)));
+                forming.push((series, bar));
+            }
+        }
+        self.hub.put_forming(forming);
+        let job = Job::Copy { quotes, bars, ttls: (QUOTE_LATEST_TTL, BAR_CURRENT_TTL) };
+        // A copy that the writer has no time for is made again with the next change.
+        drop(self.jobs.try_send(job));
+    }
+
+    /// Writes down what a crash would cost, behind all bars that are decided by now.
+    pub(super) async fn save(&mut self) {
+        let kept: Vec<(Symbol, Bytes)> = self
+            .manager
+            .take_snapshot()
+            .iter()
+            .map(|snapshot| (snapshot.symbol.clone(), snapshot_codec::encode(snapshot)))
+            .collect();
+        if !kept.is_empty() {
+            self.write(Job::Keep(kept)).await;
+        }
+    }
+
+    /// Keeps every bar that is not over, as forming.
+    pub(super) async fn flush(&mut self) {
+        let symbols: Vec<Symbol> = self.symbols.keys().cloned().collect();
+        for symbol in symbols {
+            self.flush_symbol(&symbol).await;
+        }
+        let (done, finished) = tokio::sync::oneshot::channel();
+        self.write(Job::Barrier(done)).await;
+        if finished.await.is_err() {
+            warn!("the writer ended before all bars were written");
+        }
+    }
+
+    pub(super) async fn flush_symbol(&mut self, symbol: &Symbol) {
+        let Some(id) = self.symbols.get(symbol).and_then(|followed| followed.id) else { return };
+        for (interval, bar) in forming_bars(&self.manager, id) {
+            let inserted: Vec<StoredBar> = vec![bar.stored];
+            let diff = SyncDiff { inserted, ..SyncDiff::default() };
+            self.write(Job::Forming(Series::new(symbol.clone(), interval), diff)).await;
+        }
+    }
+
+    pub(super) async fn write(&mut self, job: Job) {
+        if self.jobs.send(job).await.is_err() {
+            warn!("the writer is gone; what was decided is not written");
+        }
+    }
+}
+
+/// What was said, and what to do.
+fn terminal(error: &ProviderError) -> String {
+    format!("{error}; correct the settings and restart, or call StartFeed to try again")
+}

@@ -1,0 +1,83 @@
+//! A symbol that the feed follows, for a subscription, for streams, or both.
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::Verdict;
+use crate::domain::ohlcv::Ohlcv;
+use crate::domain::quote::{Quote, SymbolId};
+use crate::features::market_data::quote::feed_state::SubscriptionState;
+use crate::infrastructure::interfaces::ProviderError;
+
+/// How far following a symbol is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing is under way.
+    #[default]
+    Waiting,
+    /// Its session is being looked up.
+    Resolving,
+    /// The provider was asked to follow it.
+    Joining,
+    /// The provider confirmed it.
+    Joined,
+    /// The provider refused it.
+    Refused,
+}
+
+/// A symbol that is followed.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// Since when it is followed until told otherwise.
+    pub(super) subscribed_at: Option<Timestamp>,
+    /// From where on its closed bars are in the bar log.
+    pub(super) logged_from: Option<Timestamp>,
+    /// How many streams want it.
+    pub(super) streams: usize,
+    pub(super) progress: Progress,
+    pub(super) id: Option<SymbolId>,
+    pub(super) quote: Quote,
+    pub(super) sequence: u64,
+    /// Whether the next part of a snapshot is its first.
+    pub(super) snapshot_begins: bool,
+    /// Whether it was joined before on this run of the feed.
+    pub(super) joined_before: bool,
+    /// When it, or the connection, last said anything before it was cut.
+    pub(super) cut_at: Option<Timestamp>,
+    /// Daily bars from when it was looked up.
+    pub(super) days: Vec<(Timestamp, Ohlcv)>,
+    pub(super) error: Option<ProviderError>,
+    /// Who waits to hear whether the provider knows it.
+    pub(super) waiting: Vec<mpsc::UnboundedSender<Verdict>>,
+}
+
+impl Followed {
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.subscribed_at.is_some() || self.streams > 0
+    }
+
+    pub(super) const fn state(&self) -> SubscriptionState {
+        match self.progress {
+            Progress::Waiting | Progress::Resolving | Progress::Joining => {
+                SubscriptionState::Pending
+            }
+            Progress::Joined => SubscriptionState::Active,
+            Progress::Refused => SubscriptionState::Error,
+        }
+    }
+
+    /// The feed stopped. What the bar manager knows it by is given back.
+    pub(super) fn forget_progress(&mut self) -> Option<SymbolId> {
+        (self.progress, self.error) = (Progress::Waiting, None);
+        (self.joined_before, self.cut_at) = (false, None);
+        self.id.take()
+    }
+
+    /// Tells who waits.
+    pub(super) fn decide(&mut self, verdict: &Verdict) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever is gone need not know.
+            drop(waiting.send(verdict.clone()));
+        }
+    }
+}

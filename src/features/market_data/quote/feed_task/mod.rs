@@ -1,0 +1,284 @@
+//! The task that owns the feed: it takes commands and updates, lets the bar manager decide, and
+//! hands what is decided to the writer and the hub. Everything here happens one after the other.
+
+mod changes;
+mod fetch;
+mod flow;
+mod followed;
+mod subscriptions;
+
+use std::collections::{HashMap, HashSet};
+
+use futures::StreamExt as _;
+use futures::stream::{BoxStream, ReadyChunks};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+pub(super) use self::fetch::Fetched;
+use self::followed::Followed;
+use super::QuoteError;
+use super::feed_state::{Connection, FeedState, Subscription};
+use super::hub::Hub;
+use super::quote_service::{FeedOptions, QuoteServiceParts};
+use super::writer::{self, Job};
+use crate::domain::ohlcv::Bar;
+use crate::domain::ohlcv::services::{BarChange, BarManager};
+use crate::domain::quote::SymbolId;
+use crate::domain::shared::{Series, Symbol};
+use crate::features::market_data::Live;
+use crate::infrastructure::interfaces::{FeedCommand, FeedEvent, ProviderError};
+use crate::infrastructure::persistence::DatabaseError;
+
+/// Updates that are taken at a time.
+const BATCH: usize = 1_024;
+/// Commands that the provider has not taken at most.
+const PROVIDER_COMMANDS: usize = 4_096;
+/// Jobs that the writer has not done at most; the feed waits then.
+const WRITER_JOBS: usize = 256;
+/// Answers of background fetches that wait at most.
+const FETCHED: usize = 1_024;
+/// Between two looks for bars that are due.
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+/// How often the newest quotes and forming bars are copied.
+const COPY_EVERY: Duration = Duration::from_millis(250);
+/// How often what a crash would cost is written down.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(900);
+
+/// What the feed's task is asked. Each is answered, until the service stops.
+#[derive(Debug)]
+pub(super) enum Command {
+    Start(oneshot::Sender<(FeedState, bool)>),
+    Stop(oneshot::Sender<(FeedState, bool)>),
+    Subscribe(Symbol, oneshot::Sender<Result<Subscription, QuoteError>>),
+    Unsubscribe(Symbol, oneshot::Sender<Result<Subscription, QuoteError>>),
+    Subscriptions(oneshot::Sender<Vec<Subscription>>),
+    /// A stream begins: each symbol's verdict is sent as it is known.
+    Follow(Vec<Symbol>, mpsc::UnboundedSender<Verdict>),
+    /// A stream ended.
+    Release(Vec<Symbol>),
+    IsFollowed(Symbol, oneshot::Sender<bool>),
+    CurrentBar(Series, oneshot::Sender<Option<Bar>>),
+}
+
+/// Whether the provider knows a symbol.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    Known,
+    Refused(ProviderError),
+}
+
+/// The connection to the provider.
+struct Link {
+    commands: mpsc::Sender<FeedCommand>,
+    events: ReadyChunks<BoxStream<'static, FeedEvent>>,
+}
+
+/// The feed and all that it follows.
+pub(super) struct FeedTask {
+    parts: QuoteServiceParts,
+    options: FeedOptions,
+    hub: Hub,
+    received: mpsc::Receiver<Command>,
+    releases: mpsc::UnboundedReceiver<Command>,
+    fetched: mpsc::Receiver<Fetched>,
+    fetches: mpsc::Sender<Fetched>,
+    jobs: mpsc::Sender<Job>,
+    manager: BarManager,
+    symbols: HashMap<Symbol, Followed>,
+    names: HashMap<SymbolId, Symbol>,
+    link: Option<Link>,
+    started: bool,
+    /// When the provider last said anything, while connected.
+    heard_at: Option<Timestamp>,
+    /// Symbols whose newest quote is not told yet.
+    changed_quotes: HashSet<Symbol>,
+    /// Symbols whose newest quote and forming bars are not copied yet.
+    uncopied: HashSet<Symbol>,
+    changes: Vec<BarChange>,
+}
+
+impl FeedTask {
+    /// Reads what is subscribed; nothing is connected yet.
+    pub(super) async fn new(
+        parts: QuoteServiceParts,
+        options: FeedOptions,
+        hub: Hub,
+        received: mpsc::Receiver<Command>,
+        releases: mpsc::UnboundedReceiver<Command>,
+    ) -> Result<Self, DatabaseError> {
+        let (fetches, fetched) = mpsc::channel(FETCHED);
+        let (jobs, work) = mpsc::channel(WRITER_JOBS);
+        let writer = writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
+        drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
+        let mut task = Self {
+            manager: BarManager::new(options.rules),
+            parts,
+            options,
+            hub,
+            received,
+            releases,
+            fetched,
+            fetches,
+            jobs,
+            symbols: HashMap::new(),
+            names: HashMap::new(),
+            link: None,
+            started: false,
+            heard_at: None,
+            changed_quotes: HashSet::new(),
+            uncopied: HashSet::new(),
+            changes: Vec::new(),
+        };
+        task.read_subscriptions().await?;
+        Ok(task)
+    }
+
+    /// Serves until the service stops; then keeps what is forming.
+    pub(super) async fn run(mut self) {
+        if self.options.autostart {
+            self.start().await;
+        }
+        let stopping = self.parts.lifecycle.token();
+        let mut copy = interval(COPY_EVERY);
+        let mut snapshot = interval(SNAPSHOT_EVERY);
+        for timer in [&mut copy, &mut snapshot] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            let due = self.due();
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                Some(command) = self.received.recv() => self.carry_out(command).await,
+                Some(release) = self.releases.recv() => self.carry_out(release).await,
+                _ = snapshot.tick() => self.save().await,
+                _ = copy.tick() => self.copy().await,
+                Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
+                events = next_events(&mut self.link) => match events {
+                    Some(events) => self.take_events(events).await,
+                    None => self.link_ended().await,
+                },
+                () = sleep_until(due) => self.advance().await,
+            }
+        }
+        self.stop().await;
+        info!("the feed stopped");
+    }
+
+    async fn carry_out(&mut self, command: Command) {
+        // Who asked may be gone: then nobody hears the answer.
+        match command {
+            Command::Start(answer) => {
+                let before = self.started;
+                self.start().await;
+                drop(answer.send((self.status(), before)));
+            }
+            Command::Stop(answer) => {
+                let before = !self.started;
+                self.stop().await;
+                drop(answer.send((self.status(), before)));
+            }
+            Command::Subscribe(symbol, answer) => {
+                let outcome = self.subscribe(symbol).await;
+                drop(answer.send(outcome));
+            }
+            Command::Unsubscribe(symbol, answer) => {
+                let outcome = self.unsubscribe(symbol).await;
+                drop(answer.send(outcome));
+            }
+            Command::Subscriptions(answer) => drop(answer.send(self.subscriptions())),
+            Command::Follow(symbols, verdicts) => self.follow(symbols, &verdicts).await,
+            Command::Release(symbols) => self.release(symbols).await,
+            Command::IsFollowed(symbol, answer) => {
+                let _heard = answer.send(self.symbols.contains_key(&symbol));
+            }
+            Command::CurrentBar(series, answer) => {
+                let id = self.manager.id_of(&series.symbol);
+                let bar = id.and_then(|id| self.manager.forming(id, series.interval));
+                let _heard = answer.send(bar);
+            }
+        }
+    }
+
+    /// Connects once something is followed. Starting after a refusal tries again.
+    async fn start(&mut self) {
+        if self.started && self.link.is_some() {
+            return;
+        }
+        self.started = true;
+        let (commands, received) = mpsc::channel(PROVIDER_COMMANDS);
+        let events = self.parts.quotes.feed(received).ready_chunks(BATCH);
+        self.link = Some(Link { commands, events });
+        self.hub.put_feed(|feed| {
+            feed.connection = Connection::Idle;
+            (feed.last_error, feed.refused) = (None, false);
+        });
+        let followed: Vec<Symbol> = self.symbols.keys().cloned().collect();
+        for symbol in followed {
+            self.begin(&symbol).await;
+        }
+        info!("the feed started");
+    }
+
+    /// Lets the connection go and keeps what is forming.
+    async fn stop(&mut self) {
+        self.link = None;
+        if !self.started {
+            return;
+        }
+        self.started = false;
+        self.save().await;
+        self.flush().await;
+        for (symbol, followed) in &mut self.symbols {
+            let logged_from = followed.logged_from;
+            self.parts.live.set(symbol, Live { tracked: false, logged_from });
+            if let Some(id) = followed.forget_progress() {
+                self.names.remove(&id);
+                self.manager.untrack(id);
+            }
+            self.hub.accept(symbol);
+        }
+        self.hub.put_feed(|feed| {
+            feed.connection = Connection::Stopped;
+            feed.connected_since = None;
+        });
+    }
+
+    /// The provider ended the feed by itself: it refused who we are. What it said stays to be seen.
+    async fn link_ended(&mut self) {
+        warn!("the feed ended; StartFeed tries again");
+        self.stop().await;
+    }
+
+    fn status(&self) -> FeedState {
+        self.hub.feed().borrow().clone()
+    }
+
+    /// When the next bar is due to close.
+    fn due(&self) -> Instant {
+        let far = Duration::from_hours(1);
+        let deadline = self.manager.next_deadline();
+        let left = deadline.map(|deadline| deadline.duration_since(Timestamp::now()));
+        let left = left.map(|left| Duration::try_from(left).unwrap_or(Duration::ZERO));
+        Instant::now() + left.unwrap_or(far).clamp(SHORTEST_WAIT, far)
+    }
+
+    fn count(&self) {
+        let subscribed = self.symbols.values().filter(|each| each.subscribed_at.is_some()).count();
+        let active = self.symbols.len();
+        self.hub.put_feed(|feed| {
+            feed.subscriptions = subscribed.try_into().unwrap_or(u32::MAX);
+            feed.active_symbols = active.try_into().unwrap_or(u32::MAX);
+        });
+    }
+}
+
+/// The next events; for ever nothing where there is no connection.
+async fn next_events(link: &mut Option<Link>) -> Option<Vec<FeedEvent>> {
+    match link {
+        Some(link) => link.events.next().await,
+        None => std::future::pending().await,
+    }
+}

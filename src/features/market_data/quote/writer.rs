@@ -1,0 +1,334 @@
+//! Writes what the feed's task decided, in order, and tells it when it is stored.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::feed_task::Fetched;
+use super::hub::{Hub, LiveChange};
+use super::quote_service::QuoteServiceParts;
+use crate::common::messaging::EventBus;
+use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
+use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol};
+use crate::domain::sync::SyncDiff;
+use crate::features::market_data::{LiveSeries, Sessions};
+use crate::infrastructure::persistence::{
+    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter,
+};
+
+/// Jobs that are joined into one write.
+const JOINED: usize = 64;
+/// Entries of the log that are read at a time.
+const LOG_PAGE: u32 = 2_000;
+/// How long is waited for a database that is away.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop waits for a database that is away.
+const STOPPING_TRIES: u32 = 5;
+/// How often old entries of the log are removed.
+const TRIM_EVERY: Duration = Duration::from_mins(1);
+
+/// Something to write.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Bars and what goes with them, in order.
+    Decided(Vec<Decided>),
+    /// What a crash would cost; behind all that was decided before.
+    Keep(Vec<(Symbol, Bytes)>),
+    /// A bar that is not over when the feed stops.
+    Forming(Series, SyncDiff),
+    /// Newest values, for the cache.
+    Copy {
+        /// Quotes by key.
+        quotes: Vec<(String, Bytes)>,
+        /// Forming bars by key.
+        bars: Vec<(String, Bytes)>,
+        /// How long each lives.
+        ttls: (Duration, Duration),
+    },
+    /// Tells when all before it is done.
+    Barrier(oneshot::Sender<()>),
+}
+
+/// Something that was decided.
+#[derive(Debug)]
+pub(super) enum Decided {
+    /// A bar closed, or was corrected.
+    Bar {
+        /// Whose.
+        series: Series,
+        /// What it is.
+        bar: Bar,
+        /// What it was, where it was closed before.
+        old: Option<StoredBar>,
+    },
+    /// Something that is told and not stored.
+    Live(LiveChange),
+    /// A bar's children are to be read back.
+    Reroll {
+        /// Whose.
+        series: Series,
+        /// The bar.
+        range: BarRange,
+        /// How far.
+        until: Timestamp,
+    },
+}
+
+/// Writes; one a process.
+pub(super) struct Writer {
+    database: Database,
+    cache: Cache,
+    sessions: Sessions,
+    events: EventBus<DomainEvent>,
+    hub: Hub,
+    live: LiveSeries,
+    fetches: mpsc::Sender<Fetched>,
+    retention: Duration,
+    stopping: CancellationToken,
+}
+
+impl Writer {
+    pub(super) fn new(
+        parts: &QuoteServiceParts,
+        retention: Duration,
+        hub: Hub,
+        fetches: mpsc::Sender<Fetched>,
+    ) -> Self {
+        Self {
+            database: parts.database.clone(),
+            cache: parts.cache.clone(),
+            sessions: parts.sessions.clone(),
+            events: parts.events.clone(),
+            live: parts.live.clone(),
+            hub,
+            fetches,
+            retention,
+            stopping: parts.lifecycle.token(),
+        }
+    }
+
+    /// Works until the feed's task is gone and all is written.
+    pub(super) async fn run(self, mut work: mpsc::Receiver<Job>) {
+        let mut trim = interval(TRIM_EVERY);
+        trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut jobs = Vec::with_capacity(JOINED);
+        loop {
+            tokio::select! {
+                received = work.recv_many(&mut jobs, JOINED) => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.work(std::mem::take(&mut jobs)).await;
+                }
+                () = self.live.until_logged() => self.tell_logged().await,
+                _ = trim.tick() => self.trim().await,
+            }
+        }
+    }
+
+    async fn work(&self, jobs: Vec<Job>) {
+        let mut decided = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Decided(more) => decided.extend(more),
+                other => {
+                    self.write_decided(std::mem::take(&mut decided)).await;
+                    self.other(other).await;
+                }
+            }
+        }
+        self.write_decided(decided).await;
+    }
+
+    async fn other(&self, job: Job) {
+        match job {
+            Job::Decided(decided) => self.write_decided(decided).await,
+            Job::Keep(kept) => {
+                let state = self.database.feed_state();
+                self.persist(|| state.save(&kept, Timestamp::now())).await;
+            }
+            Job::Forming(series, diff) => {
+                let bars = self.database.bars();
+                self.persist(|| bars.write(&series, &diff, Timestamp::now())).await;
+            }
+            Job::Copy { quotes, bars, ttls } => {
+                for (values, ttl) in [(quotes, ttls.0), (bars, ttls.1)] {
+                    if let Err(error) = self.cache.set_many(&values, ttl).await {
+                        tracing::debug!(%error, "the newest values were not copied to the cache");
+                    }
+                }
+            }
+            // Whoever waited may be gone.
+            Job::Barrier(done) => drop(done.send(())),
+        }
+    }
+
+    /// Writes bars ahead, then tells everything in the order in which it was decided.
+    async fn write_decided(&self, decided: Vec<Decided>) {
+        let bar = |each: &Decided| match each {
+            Decided::Bar { series, bar, .. } => {
+                Some(LogBar { series: series.clone(), bar: bar.stored })
+            }
+            Decided::Live(_) | Decided::Reroll { .. } => None,
+        };
+        let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
+        let mut sequences = Vec::new();
+        if !bars.is_empty() {
+            let log = self.database.bar_log();
+            let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
+            let Some(appended) = appended else { return };
+            sequences = appended;
+        }
+        let mut logged = self.read_logged().await.into_iter().peekable();
+        let (mut told, mut sequences) = (Vec::new(), sequences.into_iter());
+        for each in decided {
+            match each {
+                Decided::Bar { series, bar, old } => {
+                    // One that was in the log before was told before.
+                    let Some(Some(own)) = sequences.next() else { continue };
+                    self.announce(&series, bar, old);
+                    let until_own = std::iter::from_fn(|| logged.next_if(|(at, _)| *at <= own));
+                    told.extend(until_own.map(stored));
+                }
+                Decided::Live(change) => told.push((None, change)),
+                Decided::Reroll { series, range, until } => {
+                    self.reroll(series, range, until).await;
+                }
+            }
+        }
+        told.extend(logged.map(stored));
+        self.hub.put_bars(told);
+    }
+
+    /// Tells what others have put into the log.
+    async fn tell_logged(&self) {
+        let logged = self.read_logged().await;
+        self.hub.put_bars(logged.into_iter().map(stored));
+    }
+
+    /// What is in the log and was not told: whoever wrote it, it is told in the log's order, or a
+    /// cursor could pass over an entry.
+    async fn read_logged(&self) -> Vec<(u64, LogBar)> {
+        let (log, all) = (self.database.bar_log(), LogFilter::default());
+        let mut logged = Vec::new();
+        let mut told = self.hub.newest().1;
+        loop {
+            let page = self.persist(|| log.read(told, &all, LOG_PAGE)).await;
+            let Some(page) = page.filter(|page| !page.entries.is_empty()) else { return logged };
+            told = page.examined;
+            logged.extend(page.entries);
+        }
+    }
+
+    fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {
+        let series = series.clone();
+        let payload = match old {
+            Some(old) => EventPayload::BarRevised { series, old, new: bar.stored },
+            None => EventPayload::BarCompleted { series, bar },
+        };
+        self.events.publish(DomainEvent { time: Timestamp::now(), payload });
+    }
+
+    /// Reads a bar's children back and says what they come to.
+    async fn reroll(&self, series: Series, range: BarRange, until: Timestamp) {
+        let Some(values) = self.persist(|| self.children(&series, range, until)).await.flatten()
+        else {
+            return;
+        };
+        let fetched = Fetched::Rerolled { series, range, until, values };
+        // Not waited for: the feed's task may be waiting for this one.
+        if self.fetches.try_send(fetched).is_err() {
+            warn!("a bar was not rolled up again; its next repair does it");
+        }
+    }
+
+    async fn children(
+        &self,
+        series: &Series,
+        range: BarRange,
+        until: Timestamp,
+    ) -> Result<Option<Ohlcv>, DatabaseError> {
+        let session = self.sessions.of(&series.symbol).await?;
+        let (mut total, mut from) = (None, range.open());
+        let add = |total: Option<Ohlcv>, bar: &StoredBar| {
+            Some(total.map_or(bar.values, |total: Ohlcv| total.followed_by(&bar.values)))
+        };
+        let periods = !series.interval.is_intraday() && series.interval != Interval::D1;
+        for interval in [Interval::D1, Interval::M1] {
+            if interval == Interval::D1 && !periods {
+                continue;
+            }
+            let children = Series::new(series.symbol.clone(), interval);
+            for bar in self.all(&children, from, until).await? {
+                let bounds = session.bounds_of(interval, bar.open_time);
+                if bounds.close() <= until {
+                    total = add(total, &bar);
+                    from = bounds.close();
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Every final bar that opens in `[from, until)`.
+    async fn all(
+        &self,
+        series: &Series,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<StoredBar>, DatabaseError> {
+        let query = BarQuery {
+            start: Some(from),
+            end: Some(until),
+            order: BarOrder::OldestFirst,
+            // The longest bar made of minutes is a day, of days a month.
+            limit: 2_000,
+            include_forming: false,
+        };
+        if from >= until {
+            return Ok(Vec::new());
+        }
+        self.database.bars().find(series, &query).await
+    }
+
+    /// Tries until it is written; gives up only when the service stops or trying cannot help.
+    async fn persist<T, F>(&self, write: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, DatabaseError>>,
+    {
+        let mut tries_left = STOPPING_TRIES;
+        loop {
+            match write().await {
+                Ok(written) => return Some(written),
+                Err(failure) if failure.is_transient() && tries_left > 0 => {
+                    warn!(error = %failure, "bars wait for the database");
+                    if self.stopping.is_cancelled() {
+                        tries_left -= 1;
+                    }
+                    sleep(RETRY_EVERY).await;
+                }
+                Err(failure) => {
+                    error!(error = %failure, "bars could not be written");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn trim(&self) {
+        let before = Timestamp::now().saturating_sub(self.retention);
+        let Ok(before) = before else { return };
+        if let Err(error) = self.database.bar_log().trim(before).await {
+            warn!(%error, "old entries of the bar log could not be removed");
+        }
+    }
+}
+
+fn stored((sequence, entry): (u64, LogBar)) -> (Option<u64>, LiveChange) {
+    (Some(sequence), LiveChange::Stored(entry.series, entry.bar))
+}
