@@ -11,7 +11,7 @@ use super::output::{Align, Output, Rows, broken, csv_error};
 use super::pages::Pages;
 use super::series::{RangeArgs, SeriesArgs};
 use super::times::{show_time, to_pb};
-use crate::proto::v1::{Bar, BarOrder, GetBarsRequest};
+use crate::proto::v1::{Bar, BarOrder, GetBarsRequest, GetCurrentBarRequest};
 
 /// Bars that are shown when neither their number nor where they begin is given.
 const DEFAULT_LIMIT: u64 = 20;
@@ -36,6 +36,9 @@ pub(super) struct Bars {
     /// Also show the bar whose time is not over
     #[arg(long)]
     include_forming: bool,
+    /// Show the bar that is forming in the feed at this moment, and no other
+    #[arg(long, conflicts_with_all = ["limit", "from", "to", "oldest_first", "include_forming"])]
+    current: bool,
     /// Print JSON: an object with the array `bars`, a bar a line
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -50,7 +53,16 @@ impl Bars {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
         let client = Client::connect(self.client.clone().or(outer)).await?;
         let default = self.range.from.is_none().then_some(DEFAULT_LIMIT);
-        let pages = Pages::new(&client, self.request(), self.limit.or(default));
+        let pages = if self.current {
+            let request = client.request(GetCurrentBarRequest {
+                symbol: self.series.symbol.clone(),
+                interval: interval(self.series.interval).into(),
+            });
+            let bar = client.answer(client.quotes().get_current_bar(request)).await?;
+            Pages::ready(&client, vec![bar])
+        } else {
+            Pages::new(&client, self.request(), self.limit.or(default))
+        };
         if self.json {
             print_json(pages, &self.series).await?;
         } else if self.csv {

@@ -82,8 +82,8 @@ fn print(status: &FeedStatus, unchanged: &str, output: &mut Output) -> anyhow::R
         ("last message", show_time(status.last_message_time)),
         ("last error", status.last_error.clone()),
     ];
-    let told = lines.iter().filter(|(_, value)| !value.is_empty());
-    told.map(|(name, value)| output.line(format!("{name:<16} {value}"))).collect()
+    let mut told = lines.iter().filter(|(_, value)| !value.is_empty());
+    told.try_for_each(|(name, value)| output.line(format!("{name:<16} {value}")))
 }
 
 /// How the feed is, for programs. Absent is what it does not have.

@@ -12,6 +12,7 @@ pub(super) struct Pages<'a> {
     request: GetBarsRequest,
     left: Option<u64>,
     ended: bool,
+    ready: Option<Vec<Bar>>,
 }
 
 impl<'a> Pages<'a> {
@@ -21,11 +22,20 @@ impl<'a> Pages<'a> {
         request: GetBarsRequest,
         most: Option<u64>,
     ) -> Self {
-        Self { client, request, left: most, ended: matches!(most, Some(0)) }
+        Self { client, request, left: most, ended: matches!(most, Some(0)), ready: None }
+    }
+
+    /// One page, which is there already.
+    pub(super) fn ready(client: &'a Client, bars: Vec<Bar>) -> Self {
+        let request = GetBarsRequest::default();
+        Self { client, request, left: None, ended: true, ready: Some(bars) }
     }
 
     /// The next page; nothing after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Bar>>, CallError> {
+        if let Some(bars) = self.ready.take() {
+            return Ok(Some(bars));
+        }
         if self.ended {
             return Ok(None);
         }

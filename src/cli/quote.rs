@@ -36,7 +36,7 @@ impl Quote {
         let failed = fill_in(&client, &symbols, &mut quotes).await;
         let mut output = Output::stdout();
         if json {
-            let found = quotes.iter().map(|quote| Report::Found(JsonQuote::from(quote)));
+            let found = quotes.iter().map(|quote| Report::Found(Box::new(quote.into())));
             let failed = failed.iter().map(|(symbol, error)| Report::Failed { symbol, error });
             output.json(&found.chain(failed).collect::<Vec<_>>())?;
         } else if !quotes.is_empty() || failed.is_empty() {
@@ -44,7 +44,9 @@ impl Quote {
         }
         output.finish()?;
         if !json {
-            failed.iter().for_each(|(symbol, error)| complain(&format!("{symbol}: {error}")));
+            for (symbol, error) in &failed {
+                complain(&format!("{symbol}: {error}"));
+            }
         }
         Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -161,6 +163,6 @@ impl<'a> From<&'a PbQuote> for JsonQuote<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Report<'a> {
-    Found(JsonQuote<'a>),
+    Found(Box<JsonQuote<'a>>),
     Failed { symbol: &'a str, error: &'a CallError },
 }

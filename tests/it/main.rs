@@ -16,6 +16,7 @@ mod binary;
 mod cache;
 mod calls;
 mod cli;
+mod cli_live;
 mod crash;
 mod database;
 mod docs;

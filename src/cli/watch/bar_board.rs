@@ -109,10 +109,11 @@ impl Board for BarBoard {
     }
 
     fn lines(&self, height: usize) -> Vec<String> {
-        let mut counts = format!("{} bars closed", self.count - self.revised);
-        if self.revised > 0 {
-            counts += &format!(", {} revised", self.revised);
-        }
+        let closed = self.count - self.revised;
+        let counts = match self.revised {
+            0 => format!("{closed} bars closed"),
+            revised => format!("{closed} bars closed, {revised} revised"),
+        };
         let remarks = self.situation.remarks();
         let room = height.saturating_sub(FRAME + 1 + remarks.len()).max(1);
         let mut lines = vec![self.situation.head(&counts)];

@@ -99,21 +99,23 @@ async fn listen<S: Source>(
 ) -> Option<Gone> {
     let gone = |error| Some(Gone { error, away: None });
     let opened = timeout(OPENING, source.open(client)).await;
-    let mut stream = match opened.unwrap_or_else(|_| Err(silent(OPENING))) {
+    let mut stream = match opened.unwrap_or(Err(silent(OPENING))) {
         Ok(stream) => stream,
         Err(error) => return gone(error),
     };
-    if again {
-        to.send(Heard::Back).await.ok()?;
-    }
+    // A stream that opens and fails is not there again: its first word is.
+    let mut back = again;
     loop {
         let next = timeout(SILENCE, client.next(&mut stream)).await;
-        let event = match next.unwrap_or_else(|_| Err(silent(SILENCE))) {
+        let event = match next.unwrap_or(Err(silent(SILENCE))) {
             Ok(Some(event)) => event,
             Ok(None) => return gone(CallError::gone("the server ended the stream".to_owned())),
             Err(error) => return gone(error),
         };
         *heard = true;
+        if std::mem::take(&mut back) {
+            to.send(Heard::Back).await.ok()?;
+        }
         let away = source.note(&event);
         to.send(Heard::Event(event)).await.ok()?;
         if away.is_some() {
@@ -173,7 +175,8 @@ mod tests {
         }
         assert!(worth_trying(&error(Code::Unavailable, "DRAINING"), false));
         assert!(worth_trying(&error(Code::ResourceExhausted, "SLOW_CONSUMER"), true));
-        let broken = CallError { code: "UNKNOWN", ..CallError::gone(String::new()) };
+        let mut broken = CallError::gone(String::new());
+        broken.code = "UNKNOWN";
         assert!(worth_trying(&broken, true) && !worth_trying(&broken, false));
     }
 }

@@ -116,11 +116,11 @@ impl Board for QuoteBoard {
     }
 
     fn lines(&self, height: usize) -> Vec<String> {
-        let (updates, left_out) = (self.updates, self.left_out);
-        let mut counts = format!("{updates} updates");
-        if left_out > 0 {
-            counts += &format!(", {left_out} left out");
-        }
+        let updates = self.updates;
+        let counts = match self.left_out {
+            0 => format!("{updates} updates"),
+            left_out => format!("{updates} updates, {left_out} left out"),
+        };
         let remarks = self.situation.remarks();
         let room = height.saturating_sub(FRAME + 2 + remarks.len()).max(1);
         let mut lines = vec![self.situation.head(&counts)];

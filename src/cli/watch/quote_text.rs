@@ -85,7 +85,7 @@ pub(super) enum JsonCommon<'a> {
     },
     SymbolError {
         symbol: &'a str,
-        error: Option<CallError>,
+        error: Option<Box<CallError>>,
     },
     Heartbeat {
         server_time: String,
@@ -107,7 +107,10 @@ impl<'a> From<&'a FeedEvent> for JsonCommon<'a> {
 impl<'a> From<&'a SymbolError> for JsonCommon<'a> {
     fn from(error: &'a SymbolError) -> Self {
         let SymbolError { symbol, error } = error;
-        Self::SymbolError { symbol, error: error.as_ref().map(CallError::inside) }
+        Self::SymbolError {
+            symbol,
+            error: error.as_ref().map(|error| Box::new(CallError::inside(error))),
+        }
     }
 }
 
