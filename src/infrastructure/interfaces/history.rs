@@ -56,7 +56,8 @@ pub enum HistoryEnd {
 /// A stretch of history: bars in order of time, all older than those of the pages before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryPage {
-    /// The bars; a bar that was sent before is not repeated.
+    /// The bars; a bar that was sent before is not repeated. None on the first page where the
+    /// provider knows the instrument and has no bars of it.
     pub bars: Vec<RawBar>,
     /// The provider's clock in the reply: decides which bars are finished.
     pub server_time: Timestamp,

@@ -72,7 +72,8 @@ impl Pages {
                 chart.newest(self.series.interval, count, patience).await?
             }
         };
-        if first && reply.bars.is_empty() {
+        // An instrument without bars yet is described all the same, by an empty last page.
+        if first && reply.bars.is_empty() && reply.symbol.is_none() {
             let (symbol, detail) = (self.series.symbol.clone(), None);
             return Err(ProviderError::NoData { provider: PROVIDER, symbol, detail });
         }

@@ -162,6 +162,7 @@ impl FeedTask {
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if is_passing(&error) {
             followed.progress = Progress::Resolving;
+            self.hub.put_feed(|feed| feed.last_error = Some(error.to_string()));
             fetch::resolve_later(&self.parts, symbol.clone(), self.fetches.clone());
             return;
         }
