@@ -5,8 +5,8 @@ use tokio_util::task::TaskTracker;
 
 use super::database::Engine;
 use super::export::{self, BarColumns, BarStream};
-use super::{DatabaseError, mongodb, sqlite};
-use crate::domain::ohlcv::StoredBar;
+use super::{BarLog, DatabaseError, LogBar, mongodb, sqlite};
+use crate::domain::ohlcv::{BarState, StoredBar};
 use crate::domain::shared::Series;
 use crate::domain::sync::SyncDiff;
 
@@ -51,6 +51,7 @@ pub struct SeriesSummary {
 #[derive(Clone, Debug)]
 pub struct Bars {
     engine: BarEngine,
+    log: BarLog,
     pub(super) tasks: TaskTracker,
 }
 
@@ -62,11 +63,12 @@ enum BarEngine {
 
 impl Bars {
     pub(super) fn new(engine: &Engine, tasks: TaskTracker) -> Self {
+        let log = BarLog::new(engine);
         let engine = match engine {
             Engine::MongoDb(engine) => BarEngine::MongoDb(mongodb::Ohlcv::new(engine)),
             Engine::Sqlite(engine) => BarEngine::Sqlite(sqlite::Ohlcv::new(engine)),
         };
-        Self { engine, tasks }
+        Self { engine, log, tasks }
     }
 
     /// The bars of `series` that `query` asks for.
@@ -111,6 +113,37 @@ impl Bars {
             BarEngine::MongoDb(engine) => engine.write(series, diff, at).await,
             BarEngine::Sqlite(engine) => engine.write(series, diff, at).await,
         }
+    }
+
+    /// Stores what `diff` inserts and updates, as [`Bars::write`] does, and logs what subscribers
+    /// are told of: corrections, and bars that are final for the first time and open at or after
+    /// `logged_from`, the first bar that the feed ever tracked. Answers what was logged, in
+    /// order; see [`BarLog::append`] for what that means and for errors.
+    pub async fn write_logged(
+        &self,
+        series: &Series,
+        diff: &SyncDiff,
+        logged_from: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
+        let is_logged = |bar: &StoredBar| {
+            let is_tracked = logged_from.is_some_and(|from| bar.open_time >= from);
+            bar.state() == BarState::Revised || (bar.is_final() && is_tracked)
+        };
+        let split = |bars: &[StoredBar]| bars.iter().copied().partition::<Vec<_>, _>(is_logged);
+        let (mut logged, inserted) = split(&diff.inserted);
+        let (corrected, updated) = split(&diff.updated);
+        logged.extend(corrected);
+        logged.sort_by_key(|bar| bar.open_time);
+        // What is not logged goes first: an error after it leaves nothing in the log that the
+        // caller does not know of.
+        let rest = SyncDiff { inserted, updated, ..SyncDiff::default() };
+        self.write(series, &rest, at).await?;
+        let logged: Vec<_> =
+            logged.into_iter().map(|bar| LogBar { series: series.clone(), bar }).collect();
+        let sequences = self.log.append(&logged, at).await?;
+        let entry = |(sequence, index): (u64, usize)| Some((sequence, logged.get(index)?.clone()));
+        Ok(sequences.into_iter().filter_map(entry).collect())
     }
 
     /// What is stored of `series`; reads no bars but those at its ends.

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
-use super::{Bars, DatabaseError, Symbols, SyncStatuses};
+use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses};
 
 /// Which engine, and where.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub enum DatabaseConfig {
     },
 }
 
-/// Bars, symbols and sync statuses. Cheap to clone. Every call has a deadline; every write is
+/// All that is kept. Cheap to clone. Every call has a deadline; every write is
 /// durable when it returns, and is finished even where its caller goes away.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -90,6 +90,21 @@ impl Database {
     /// The bars.
     pub fn bars(&self) -> Bars {
         Bars::new(&self.engine, self.tasks.clone())
+    }
+
+    /// The log of bars that became final or were corrected.
+    pub fn bar_log(&self) -> BarLog {
+        BarLog::new(&self.engine)
+    }
+
+    /// Which symbols the feed follows.
+    pub fn subscriptions(&self) -> Subscriptions {
+        Subscriptions::new(&self.engine)
+    }
+
+    /// What the feed remembers of each symbol over a crash.
+    pub fn feed_state(&self) -> FeedState {
+        FeedState::new(&self.engine)
     }
 
     /// The symbols.

@@ -3,23 +3,29 @@
 //! Two engines each, chosen by the settings: MongoDB or SQLite, Redis or memory. It does not
 //! know what a sync is, nor who reads.
 
+mod bar_log;
 mod bars;
 pub mod cache;
 mod database;
 mod error;
 mod export;
+mod feed_state;
 mod mongodb;
 mod sqlite;
+mod subscriptions;
 mod symbols;
 mod sync_statuses;
 
 use jiff::Timestamp;
 
+pub use bar_log::{BarLog, LogBar, LogFilter, LogHead, LogPage};
 pub use bars::{BarOrder, BarQuery, Bars, SeriesSummary};
 pub use cache::{Cache, CacheConfig, CacheError, CacheRead, ReadTicket, SeriesCache};
 pub use database::{Database, DatabaseConfig};
 pub use error::{Cause, DatabaseError};
 pub use export::{BarColumns, BarStream};
+pub use feed_state::FeedState;
+pub use subscriptions::{Subscribed, Subscriptions};
 pub use symbols::{SymbolFilter, Symbols};
 pub use sync_statuses::{SyncStatusFilter, SyncStatuses};
 

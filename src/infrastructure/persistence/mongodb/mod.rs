@@ -3,10 +3,13 @@
 //! Every command runs in a task of its own and its handle is awaited: dropping a driver future
 //! midway is unsafe (RUST-937), and callers go away. Writes are acknowledged by a majority.
 
+mod bar_log;
 mod decode;
+mod feed_state;
 mod ohlcv;
 mod ohlcv_write;
 mod schema;
+mod subscriptions;
 mod symbols;
 mod sync_status;
 
@@ -25,7 +28,10 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+pub(super) use bar_log::BarLog;
+pub(super) use feed_state::FeedState;
 pub(super) use ohlcv::Ohlcv;
+pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
 

@@ -314,7 +314,7 @@ fn duplicates(error: &Error) -> Result<Vec<usize>, DatabaseError> {
 }
 
 /// A reply may be Ok and say inside that it is not.
-fn check_reply(reply: &Document) -> Result<(), DatabaseError> {
+pub(super) fn check_reply(reply: &Document) -> Result<(), DatabaseError> {
     let writes = reply.get_array("writeErrors").ok().and_then(|errors| errors.first());
     let failed = writes.or_else(|| reply.get("writeConcernError")).and_then(Bson::as_document);
     let Some(failed) = failed else { return Ok(()) };

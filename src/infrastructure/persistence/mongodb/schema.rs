@@ -11,7 +11,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{symbols, sync_status};
+use super::{subscriptions, symbols, sync_status};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -61,7 +61,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 3] {
+fn layouts() -> [Layout; 4] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None };
     [
         Layout {
@@ -89,6 +89,11 @@ fn layouts() -> [Layout; 3] {
                 doc! { "symbol": 1, "exchange": 1, "interval": 1 },
             )],
             validator: status_schema(),
+        },
+        Layout {
+            name: subscriptions::COLLECTION,
+            indexes: vec![unique("idx_subscriptions_unique", doc! { "exchange": 1, "symbol": 1 })],
+            validator: subscription_schema(),
         },
     ]
 }
@@ -142,6 +147,16 @@ fn status_schema() -> Document {
             "status": { "enum": ["pending", "syncing", "completed", "error"] },
             "last_sync_at": optional("date"), "last_bar_at": optional("date"),
             "error_message": optional("string"),
+        },
+    )
+}
+
+fn subscription_schema() -> Document {
+    schema(
+        &["symbol", "exchange"],
+        doc! {
+            "symbol": text(), "exchange": text(), "created_at": optional("date"),
+            "logged_from": optional("date"),
         },
     )
 }

@@ -75,6 +75,58 @@ const MIGRATIONS: &[&str] = &[
         tick_count,
         strftime('%Y-%m-%dT%H:%M:%fZ', updated_at / 1000.0, 'unixepoch') AS updated_at
     FROM ohlcv JOIN series USING (series_id);",
+    // 2: the bar log, the feed's subscriptions and what it remembers over a crash; the view
+    // `logged_bars` shows the log as people read it.
+    "CREATE TABLE bar_log (
+        shard            INTEGER NOT NULL,
+        sequence         INTEGER NOT NULL,
+        series_id        INTEGER NOT NULL REFERENCES series (series_id),
+        open_time        INTEGER NOT NULL,
+        open             REAL NOT NULL,
+        high             REAL NOT NULL,
+        low              REAL NOT NULL,
+        close            REAL NOT NULL,
+        volume           REAL,
+        revision         INTEGER NOT NULL CHECK (revision > 0),
+        source           INTEGER NOT NULL,
+        tick_count       INTEGER,
+        written_at       INTEGER NOT NULL,
+        PRIMARY KEY (shard, sequence),
+        UNIQUE (series_id, open_time, revision)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE bar_log_head (
+        shard            INTEGER PRIMARY KEY,
+        first            INTEGER NOT NULL,
+        next             INTEGER NOT NULL,
+        applied          INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO bar_log_head (shard, first, next, applied) VALUES (0, 1, 1, 0);
+    CREATE TABLE subscriptions (
+        exchange         TEXT NOT NULL,
+        symbol           TEXT NOT NULL,
+        created_at       INTEGER NOT NULL,
+        logged_from      INTEGER,
+        PRIMARY KEY (exchange, symbol)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE feed_state (
+        exchange         TEXT NOT NULL,
+        symbol           TEXT NOT NULL,
+        state            BLOB NOT NULL,
+        updated_at       INTEGER NOT NULL,
+        PRIMARY KEY (exchange, symbol)
+    ) STRICT;
+    CREATE VIEW logged_bars AS SELECT
+        sequence,
+        exchange || ':' || symbol AS symbol,
+        interval,
+        strftime('%Y-%m-%dT%H:%M:%fZ', open_time / 1000.0, 'unixepoch') AS open_time,
+        open, high, low, close, volume,
+        CASE revision WHEN 1 THEN 'CLOSED' ELSE 'REVISED' END AS state,
+        revision,
+        CASE source WHEN 0 THEN 'PROVIDER' WHEN 1 THEN 'TICKS' ELSE 'REPAIR' END AS source,
+        tick_count,
+        strftime('%Y-%m-%dT%H:%M:%fZ', written_at / 1000.0, 'unixepoch') AS written_at
+    FROM bar_log JOIN series USING (series_id);",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

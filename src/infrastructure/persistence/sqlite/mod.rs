@@ -3,10 +3,13 @@
 //! Write-ahead log, every commit synced to disk (a sync is acknowledged once; losing it to a power
 //! cut would break a promise for little gain). All calls run on blocking threads.
 
+mod bar_log;
+mod feed_state;
 mod migrations;
 mod ohlcv;
 mod ohlcv_write;
 mod pool;
+mod subscriptions;
 mod symbols;
 mod sync_status;
 
@@ -15,11 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio_util::task::TaskTracker;
 
+pub(super) use bar_log::BarLog;
+pub(super) use feed_state::FeedState;
 pub(super) use ohlcv::Ohlcv;
 use pool::Pool;
+pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
 
@@ -154,6 +160,12 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // 16 MiB of pages a connection.
     connection.pragma_update(None, "cache_size", -16_384)?;
     Ok(connection)
+}
+
+/// A transaction that writes from its beginning: nothing, not even another program, gets in
+/// between its reads and its writes.
+fn immediate(connection: &mut Connection) -> Result<Transaction<'_>, DatabaseError> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database_error)
 }
 
 /// What went wrong while opening the database in `data_dir`.

@@ -5,7 +5,7 @@ use rusqlite::{CachedStatement, OptionalExtension as _, Transaction, params};
 
 use super::super::{millisecond_before, stored_number};
 use super::ohlcv::{COLUMNS, Ohlcv, read_bar, series_id, series_key};
-use super::{DatabaseError, database_error};
+use super::{DatabaseError, database_error, immediate};
 use crate::domain::ohlcv::{BarSource, StoredBar};
 use crate::domain::shared::Series;
 use crate::domain::sync::SyncDiff;
@@ -32,7 +32,7 @@ impl Ohlcv {
         let at = millisecond_before(at);
         self.0
             .write(move |connection| {
-                let transaction = connection.transaction().map_err(database_error)?;
+                let transaction = immediate(connection)?;
                 write_bars(&transaction, &series, &bars, at)?;
                 transaction.commit().map_err(database_error)
             })
@@ -48,7 +48,7 @@ impl Ohlcv {
         let times: Vec<i64> = open_times.iter().map(|time| time.as_millisecond()).collect();
         self.0
             .write(move |connection| {
-                let transaction = connection.transaction().map_err(database_error)?;
+                let transaction = immediate(connection)?;
                 let Some(id) = series_id(&transaction, &series)? else { return Ok(0) };
                 let (deleted, finals) =
                     delete_bars(&transaction, id, &times).map_err(database_error)?;
@@ -69,18 +69,13 @@ struct Write<'connection> {
     at: i64,
 }
 
-fn write_bars(
+pub(super) fn write_bars(
     transaction: &Transaction<'_>,
     series: &Series,
     bars: &[StoredBar],
     at: i64,
 ) -> Result<(), DatabaseError> {
-    let add_series =
-        "INSERT OR IGNORE INTO series (exchange, symbol, interval) VALUES (?1, ?2, ?3)";
-    transaction.execute(add_series, series_key(series)).map_err(database_error)?;
-    let Some(series_id) = series_id(transaction, series)? else {
-        return Err(DatabaseError::refused(super::ENGINE, "a series was not stored"));
-    };
+    let series_id = make_series(transaction, series)?;
     let read = format!("SELECT {COLUMNS} FROM ohlcv WHERE series_id = ?1 AND open_time = ?2");
     let prepare = |sql: &str| transaction.prepare_cached(sql).map_err(database_error);
     let mut write = Write {
@@ -95,6 +90,19 @@ fn write_bars(
         finals += write.bar(bar, series)?;
     }
     count_finals(transaction, series_id, finals).map_err(database_error)
+}
+
+/// The number of `series`, which gets one where it has none.
+pub(super) fn make_series(
+    transaction: &Transaction<'_>,
+    series: &Series,
+) -> Result<i64, DatabaseError> {
+    if let Some(id) = series_id(transaction, series)? {
+        return Ok(id);
+    }
+    let sql = "INSERT INTO series (exchange, symbol, interval) VALUES (?1, ?2, ?3)";
+    transaction.execute(sql, series_key(series)).map_err(database_error)?;
+    Ok(transaction.last_insert_rowid())
 }
 
 impl Write<'_> {
@@ -164,7 +172,7 @@ fn count_finals(transaction: &Transaction<'_>, series_id: i64, by: i64) -> rusql
     transaction.execute(sql, params![series_id, by]).map(|_| ())
 }
 
-const fn source_number(source: BarSource) -> i64 {
+pub(super) const fn source_number(source: BarSource) -> i64 {
     match source {
         BarSource::Provider => 0,
         BarSource::Ticks => 1,
