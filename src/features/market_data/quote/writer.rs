@@ -1,5 +1,6 @@
 //! Writes what the feed's task decided, in order, and tells it when it is stored.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -177,20 +178,19 @@ impl Writer {
             Decided::Live(_) | Decided::Reroll { .. } => None,
         };
         let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
-        let mut sequences = Vec::new();
-        if !bars.is_empty() {
-            let log = self.database.bar_log();
-            let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
-            let Some(appended) = appended else { return };
-            sequences = appended;
-        }
+        let log = self.database.bar_log();
+        let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
+        let Some(appended) = appended else { return };
+        let sequences: HashMap<usize, u64> =
+            appended.into_iter().map(|(sequence, index)| (index, sequence)).collect();
         let mut logged = self.read_logged().await.into_iter().peekable();
-        let (mut told, mut sequences) = (Vec::new(), sequences.into_iter());
+        let (mut told, mut indexes) = (Vec::new(), 0..);
         for each in decided {
             match each {
                 Decided::Bar { series, bar, old } => {
-                    // One that was in the log before was told before.
-                    let Some(Some(own)) = sequences.next() else { continue };
+                    // Where somebody else wrote the same revision, there is nothing to tell.
+                    let index: usize = indexes.next().unwrap_or_default();
+                    let Some(own) = sequences.get(&index).copied() else { continue };
                     self.announce(&series, bar, old);
                     let until_own = std::iter::from_fn(|| logged.next_if(|(at, _)| *at <= own));
                     told.extend(until_own.map(stored));

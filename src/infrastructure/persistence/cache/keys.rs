@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::shared::Series;
+use crate::domain::shared::{Series, Symbol};
 
 /// How long encoded bars are kept.
 pub const BARS_TTL: Duration = Duration::from_mins(5);
@@ -12,6 +12,23 @@ pub const WRITING_TTL: Duration = Duration::from_mins(1);
 
 /// How long a generation is kept. One that is lost is made anew, so this only tidies up.
 pub const GENERATION_TTL: Duration = Duration::from_hours(24);
+
+/// How long the newest quote of a symbol is kept.
+pub const QUOTE_LATEST_TTL: Duration = Duration::from_mins(1);
+
+/// How long the forming bar of a series is kept.
+pub const BAR_CURRENT_TTL: Duration = Duration::from_mins(5);
+
+/// Where the newest quote of a symbol is kept.
+pub fn quote_latest(symbol: &Symbol) -> String {
+    format!("quote:latest:{}:{}", symbol.exchange(), symbol.code())
+}
+
+/// Where the forming bar of a series is kept.
+pub fn bar_current(series: &Series) -> String {
+    let (symbol, interval) = (&series.symbol, series.interval);
+    format!("bar:current:{}:{}:{interval}", symbol.exchange(), symbol.code())
+}
 
 /// Where a series' generation is kept.
 pub fn generation(series: &Series) -> String {
@@ -36,7 +53,7 @@ pub fn bars(series: &Series, generation: &str, query: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::shared::{Interval, Symbol};
+    use crate::domain::shared::Interval;
 
     #[test]
     fn keys_are_what_operators_look_for() {

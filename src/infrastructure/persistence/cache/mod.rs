@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use secrecy::SecretString;
 use thiserror::Error;
 
@@ -21,6 +22,9 @@ use super::Cause;
 
 /// Values that are larger are not kept.
 pub const MAX_VALUE_BYTES: usize = 4 << 20;
+
+/// Commands of one [`Cache::set_many`] that are under way at the same time.
+const AT_ONCE: usize = 64;
 
 /// Which engine, and where.
 #[derive(Clone, Debug)]
@@ -122,6 +126,19 @@ impl Cache {
                 Ok(())
             }
         }
+    }
+
+    /// Keeps each value for `ttl`; commands to a server share its connection, some at a time.
+    pub async fn set_many(
+        &self,
+        values: &[(String, Bytes)],
+        ttl: Duration,
+    ) -> Result<(), CacheError> {
+        for some in values.chunks(AT_ONCE) {
+            let sets = some.iter().map(|(key, value)| self.set(key, value.clone(), ttl));
+            try_join_all(sets.collect::<Vec<_>>()).await?;
+        }
+        Ok(())
     }
 
     /// Keeps `value` for `ttl` where nothing is; answers whether it does. One over

@@ -16,7 +16,9 @@ use crate::features::market_data::quote::snapshot_codec;
 use crate::features::market_data::quote::wire;
 use crate::features::market_data::quote::writer::Job;
 use crate::infrastructure::interfaces::{FeedEvent, FeedState, ProviderError, UpdateKind};
-use crate::infrastructure::persistence::{BAR_CURRENT_TTL, QUOTE_LATEST_TTL, bar_current, quote_latest};
+use crate::infrastructure::persistence::cache::keys::{
+    BAR_CURRENT_TTL, QUOTE_LATEST_TTL, bar_current, quote_latest,
+};
 
 impl FeedTask {
     /// Takes in what came, and tells what came of it once.
