@@ -9,6 +9,8 @@ use pocketquant::infrastructure::tradingview::{Credentials, FeedConfig, TradingV
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
+use wiremock::matchers::path;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::quote_script::{Feed, SHORT, completed, hasty, names_in, opened, qsd};
 use super::script::{HELLO, Server, frame, within};
@@ -103,6 +105,7 @@ async fn a_403_is_tried_again_with_growing_pauses() {
     }
     let mut connection = server.greet().await;
     let session = opened(&mut connection).await;
+    connection.expect("quote_add_symbols").await;
     connection.say(&completed(&session, "NYSE:IBM")).await;
     feed.is_connected().await;
     drop(connection);
@@ -290,4 +293,47 @@ async fn it_ends_when_nobody_commands_or_listens_any_more() {
     feed.client.tasks.close();
     within(feed.client.tasks.wait()).await;
     assert!(feed.commands.is_closed());
+}
+
+#[tokio::test]
+async fn a_token_that_grew_old_is_renewed_once_before_the_feed_gives_up() {
+    let (server, site) = (Server::start().await, MockServer::start().await);
+    for token in ["old", "new"] {
+        Mock::given(path("/quote_token/"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(token))
+            .up_to_n_times(1)
+            .expect(1)
+            .mount(&site)
+            .await;
+    }
+    let credentials = Credentials::Cookies { sessionid: "cookie".into(), sign: None };
+    let config = TradingViewConfig { credentials, http_url: site.uri(), ..hasty(&server) };
+    let mut feed = Feed::of(config, &["NYSE:IBM"]).await;
+    let introduced = async |expected: &str| {
+        let mut connection = server.accept().await;
+        connection.say(HELLO).await;
+        assert_eq!(connection.expect("set_auth_token").await, json!([expected]));
+        connection
+    };
+    let bad_token = r#"{"m":"protocol_error","p":["bad auth token"]}"#;
+    feed.connecting().await;
+    let mut connection = introduced("old").await;
+    connection.expect("set_locale").await;
+    let session = opened(&mut connection).await;
+    connection.expect("quote_add_symbols").await;
+    connection.say(&completed(&session, "NYSE:IBM")).await;
+    feed.is_connected().await;
+    feed.complete("NYSE:IBM").await;
+    // A token is used for a while before it is fetched again, whatever happens.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(11)).await;
+    tokio::time::resume();
+    feed.reconnecting().await;
+    introduced("old").await.say(bad_token).await;
+    let (error, ..) = feed.reconnecting().await;
+    assert!(matches!(error, ProviderError::AuthRequired { .. }), "{error:?}");
+    introduced("new").await.say(bad_token).await;
+    let state = feed.state().await;
+    assert!(matches!(state, FeedState::Terminal { .. }), "{state:?}");
+    feed.ended().await;
 }
