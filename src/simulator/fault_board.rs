@@ -1,5 +1,6 @@
 //! The faults that are switched on now.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -15,11 +16,16 @@ const MAX_FAULTS: usize = 1_000;
 pub(super) struct FaultBoard {
     faults: RwLock<Vec<FaultSpec>>,
     changes: watch::Sender<u64>,
+    cuts: AtomicU64,
 }
 
 impl FaultBoard {
     pub(super) fn new(faults: Vec<FaultSpec>) -> Self {
-        Self { faults: RwLock::new(faults), changes: watch::Sender::new(0) }
+        Self {
+            faults: RwLock::new(faults),
+            changes: watch::Sender::new(0),
+            cuts: AtomicU64::new(0),
+        }
     }
 
     /// The fault of `kind` that concerns `symbol`; one made for the symbol before a general one.
@@ -43,6 +49,9 @@ impl FaultBoard {
         if faults.len() >= MAX_FAULTS {
             return false;
         }
+        if fault.kind() == FaultKind::Cut && fault.symbol().is_none() {
+            self.cuts.fetch_add(1, Ordering::Relaxed);
+        }
         faults.push(fault);
         drop(faults);
         self.changes.send_modify(|version| *version += 1);
@@ -61,6 +70,12 @@ impl FaultBoard {
     pub(super) fn list(&self) -> Vec<String> {
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
         faults.iter().map(ToString::to_string).collect()
+    }
+
+    /// How often all connections were told to end. It counts, as a switch that is on for a moment
+    /// only may be off again before a conversation looks.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Relaxed)
     }
 
     /// Tells when anything is switched.

@@ -35,6 +35,7 @@ pub(in crate::simulator) struct Dialogue {
     next_beat: Instant,
     unanswered: VecDeque<(u64, Instant)>,
     dead: bool,
+    cuts_seen: u64,
 }
 
 impl Dialogue {
@@ -42,6 +43,7 @@ impl Dialogue {
     pub(in crate::simulator) fn new(shared: Arc<Shared>, number: u64, now: Instant) -> Self {
         let mut outbox = Outbox::default();
         let dead = shared.faults.find(FaultKind::Dead, None).is_some();
+        let cuts_seen = shared.faults.cuts();
         if !shared.faults.is_on(FaultKind::NoHello, None) {
             outbox.send(now, hello(number, shared.clock.now()));
         }
@@ -57,6 +59,7 @@ impl Dialogue {
             beat: 0,
             unanswered: VecDeque::new(),
             dead,
+            cuts_seen,
         }
     }
 
@@ -133,8 +136,12 @@ impl Dialogue {
         if self.shared.faults.is_on(FaultKind::Dead, None) {
             self.outbox.die(now);
         }
-        if let Some(cut) = self.shared.faults.find(FaultKind::Cut, None) {
-            self.outbox.cut(now + millis(cut.number().unwrap_or_default()));
+        let cuts = self.shared.faults.cuts();
+        if cuts > self.cuts_seen {
+            self.cuts_seen = cuts;
+            let cut = self.shared.faults.find(FaultKind::Cut, None);
+            let wait = cut.and_then(|cut| cut.number()).unwrap_or_default();
+            self.outbox.cut(now + millis(wait));
         }
     }
 
