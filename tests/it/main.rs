@@ -28,6 +28,7 @@ mod live;
 mod processes;
 mod requests;
 mod servers;
+mod sharing;
 mod simulator;
 mod support;
 mod takeover;
