@@ -6,6 +6,7 @@ mod faults;
 mod history;
 mod pages;
 mod quotes;
+mod replay;
 mod world;
 
 use std::path::{Path, PathBuf};
