@@ -7,6 +7,7 @@ mod history;
 mod pages;
 mod quotes;
 mod replay;
+mod replay_faults;
 mod world;
 
 use std::path::{Path, PathBuf};

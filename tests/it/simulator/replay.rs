@@ -10,7 +10,7 @@ use super::faults::reqwest_client;
 use super::{Folder, Running};
 
 /// Six trades in two minutes, three of which look alike.
-const TRADES: &str = "time,price,size\n\
+pub const TRADES: &str = "time,price,size\n\
     2013-09-03T14:00:00.083Z,1640.25,8\n\
     2013-09-03T14:00:00.083Z,1640.25,8\n\
     2013-09-03T14:00:00.900Z,1640.25,8\n\
@@ -19,31 +19,31 @@ const TRADES: &str = "time,price,size\n\
     2013-09-03T14:01:44.578Z,1640,3\n";
 
 /// 2013-09-03T14:00:00Z.
-const START: i64 = 1_378_216_800;
+pub const START: i64 = 1_378_216_800;
 
 /// A folder with trades of CME:ES alone, and its calendar.
-fn folder(trades: &str) -> Folder {
+pub fn folder(trades: &str) -> Folder {
     let folder = Folder::small();
     folder.put_trades("CME_ES_trades.csv.gz", trades);
     folder
 }
 
-fn moving(folder: &Folder, pace: Pace) -> SimulatorConfig {
+pub fn moving(folder: &Folder, pace: Pace) -> SimulatorConfig {
     let replay = Some(ReplayConfig { pace, ..ReplayConfig::default() });
     SimulatorConfig { replay, ..folder.config() }
 }
 
 /// A market so slow that nothing happens after what is due at once.
-const STILL: Pace = Pace::Speed(1e-6);
+pub const STILL: Pace = Pace::Speed(1e-6);
 
 /// A client that hears of one symbol.
-struct Watcher {
-    client: Client,
-    merged: Map<String, Value>,
+pub struct Watcher {
+    pub client: Client,
+    pub merged: Map<String, Value>,
 }
 
 impl Watcher {
-    async fn of(simulator: &Running, symbol: &str, fields: &[&str]) -> Self {
+    pub async fn of(simulator: &Running, symbol: &str, fields: &[&str]) -> Self {
         let mut client = Client::greeted(&simulator.ws_url).await;
         client.say("quote_create_session", json!(["qs_1"])).await;
         if !fields.is_empty() {
@@ -70,7 +70,7 @@ impl Watcher {
     }
 
     /// The next update, as it came.
-    async fn update(&mut self) -> Value {
+    pub async fn update(&mut self) -> Value {
         let message = self.client.json().await;
         self.merge(&message)
     }
