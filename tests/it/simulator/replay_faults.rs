@@ -195,7 +195,10 @@ async fn an_outage_ends_all_connections_and_lets_nobody_in_until_it_is_over() {
     assert_eq!(response.status(), 503);
     market.tick(1, 1641.0);
     while tokio_tungstenite::connect_async(&market.simulator.ws_url).await.is_err() {}
-    assert_eq!(market.post("faults", json!({"kind": "slow", "on": false})).await.1["faults"], json!([]));
+    assert_eq!(
+        market.post("faults", json!({"kind": "slow", "on": false})).await.1["faults"],
+        json!([])
+    );
     let es = Watcher::of(&market.simulator, "CME:ES", &["lp", "volume"]).await;
     assert_eq!(Value::Object(es.merged), json!({"lp": 1641.0, "volume": 17.0}));
 }
@@ -211,7 +214,8 @@ async fn a_late_tick_over_http_changes_its_minute() {
     let answer = json!({"symbol": "cme:es", "time": time, "volume": 19.0});
     assert_eq!(market.post("tick", tick).await, (200, answer));
     assert_eq!(es.update().await, json!({"lp": 1700.5, "lp_time": START + 30, "volume": 19.0}));
-    let bars = super::client::Client::greeted(&market.simulator.ws_url).await.bars("CME:ES", "1").await;
+    let bars =
+        super::client::Client::greeted(&market.simulator.ws_url).await.bars("CME:ES", "1").await;
     assert_eq!(bars[0].as_array().unwrap()[1..], [1640.25, 1700.5, 1640.25, 1700.5, 18.0]);
     assert_eq!(bars[1].as_array().unwrap()[1..], [1642.0, 1642.0, 1642.0, 1642.0, 1.0]);
 }
