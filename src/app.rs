@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
@@ -24,7 +25,7 @@ use crate::common::grpc::CallLayer;
 use crate::common::health::{Check, HealthCoordinator};
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
-use crate::common::shutdown::Lifecycle;
+use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::domain::sync::SyncStatus;
 use crate::features::market_data::grpc::{MarketDataGrpc, QuoteStreamGrpc, SystemGrpc};
@@ -49,6 +50,8 @@ use crate::proto::v1::system_server::SystemServer;
 const STREAMS_PER_CONNECTION: u32 = 256;
 /// Streams that a client may reset before its connection is closed.
 const RESETS_PER_CONNECTION: usize = 256;
+/// How long clients have to take their last answers, once the work is done.
+const CLIENT_GRACE: Duration = Duration::from_secs(3);
 /// How often a silent connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
@@ -144,7 +147,8 @@ impl App {
         let server =
             router.serve_with_incoming_shutdown(incoming, lifecycle.token().cancelled_owned());
         // The server runs as a task of its own, so that it can be left when it does not end.
-        let mut server = lifecycle.spawn("grpc", server);
+        let serving = TaskTracker::new();
+        let mut server = spawn_tracked(&serving, "grpc", server);
         info!(%address, "serving gRPC on {address}");
         tokio::select! {
             () = shutdown => {}
@@ -152,12 +156,17 @@ impl App {
                 ended?.context("the server ended by itself")??;
             }
         }
-        let deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
+        let deadline = Instant::now() + SHUTDOWN_GRACE;
         health.drain().await;
         lifecycle.stop();
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if lifecycle.wait(left.mul_f64(0.9)).await.is_err() {
-            warn!("stopping without waiting for the calls that are left");
+        let left = deadline.saturating_duration_since(Instant::now());
+        if lifecycle.wait(left.saturating_sub(CLIENT_GRACE)).await.is_err() {
+            warn!("stopping without the tasks that are left");
+        }
+        // A client that is silent, or reads nothing, would keep it from ending for ever.
+        if timeout(CLIENT_GRACE, &mut server).await.is_err() {
+            warn!("stopping without the clients that are left");
+            server.abort();
         }
         if timeout_at(deadline, database.close()).await.is_err() {
             warn!("the database did not close in time");
@@ -318,7 +327,7 @@ fn router(
         tower::layer::util::Stack<CallLayer, tower::layer::util::Identity>,
     >,
 > {
-    let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.tracker().clone());
+    let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.clone());
     let market_data = MarketDataServer::new(market_data)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);

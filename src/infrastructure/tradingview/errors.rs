@@ -24,6 +24,8 @@ pub(super) fn unavailable(phase: Phase, detail: &str) -> ProviderError {
 }
 
 pub(super) fn timeout(phase: Phase, waited: Duration) -> ProviderError {
+    // People read it: nobody needs the nanoseconds.
+    let waited = Duration::from_millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
     ProviderError::Timeout { provider: PROVIDER, phase, waited, retry_after: RETRY_LATER }
 }
 
@@ -209,6 +211,12 @@ mod tests {
         assert!(matches!(error, ProviderError::AuthRequired { .. }), "{error}");
         let error = protocol_error("wrong data", Phase::Hello);
         assert!(matches!(error, ProviderError::Unavailable { phase: Phase::Hello, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_silence_is_told_in_milliseconds() {
+        let error = timeout(Phase::History, Duration::from_nanos(2_001_716_956));
+        assert_eq!(error.to_string(), "tradingview did not answer within 2.001s (history)");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! `pocketquant.v1.MarketData`.
 
-use tokio_util::task::TaskTracker;
 use tonic::Request;
 
-use crate::common::grpc::{GrpcResult, GrpcStream, command, query, stream_query};
+use crate::common::grpc::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 use crate::common::mediator::Mediator;
+use crate::common::shutdown::Lifecycle;
 use crate::features::market_data::ohlcv::{ExportBars, GetBars};
 use crate::features::market_data::status::{GetSyncStatus, ListSyncStatuses};
 use crate::features::market_data::symbols::{GetSymbol, ListSymbols};
@@ -16,13 +16,13 @@ use crate::proto::v1::market_data_server::MarketData;
 #[derive(Clone, Debug)]
 pub struct MarketDataGrpc {
     mediator: Mediator,
-    tasks: TaskTracker,
+    lifecycle: Lifecycle,
 }
 
 impl MarketDataGrpc {
-    /// Serves through `mediator`; commands run on `tasks`.
-    pub const fn new(mediator: Mediator, tasks: TaskTracker) -> Self {
-        Self { mediator, tasks }
+    /// Serves through `mediator`; commands and streams end as `lifecycle` says.
+    pub const fn new(mediator: Mediator, lifecycle: Lifecycle) -> Self {
+        Self { mediator, lifecycle }
     }
 }
 
@@ -32,7 +32,7 @@ impl MarketData for MarketDataGrpc {
         &self,
         request: Request<pb::SyncSymbolRequest>,
     ) -> GrpcResult<pb::SyncResult> {
-        command::<SyncSymbol, _, _>(&self.mediator, &self.tasks, request).await
+        command::<SyncSymbol, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
     }
 
     async fn get_bars(
@@ -48,7 +48,8 @@ impl MarketData for MarketDataGrpc {
         &self,
         request: Request<pb::ExportBarsRequest>,
     ) -> GrpcResult<Self::ExportBarsStream> {
-        stream_query::<ExportBars, _, _, _, _>(&self.mediator, request).await
+        let chunks = stream_query::<ExportBars, _, _, _, _>(&self.mediator, request).await?;
+        Ok(chunks.map(|chunks| until_stopping(chunks, self.lifecycle.token())))
     }
 
     async fn get_sync_status(
