@@ -26,6 +26,7 @@ mod history;
 mod processes;
 mod requests;
 mod servers;
+mod sharing;
 mod simulator;
 mod support;
 mod takeover;

@@ -3,16 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::chart::ChartSession;
 use super::hello::hello;
 use super::outbox::{Due, Outbox, millis};
 use super::quote::QuoteSession;
+use super::token::has_expired;
 use crate::domain::shared::Symbol;
 use crate::simulator::wire::{Answer, Payload, Request, decode};
 use crate::simulator::{FaultKind, Shared};
@@ -35,6 +33,7 @@ pub(in crate::simulator) struct Dialogue {
     next_beat: Instant,
     unanswered: VecDeque<(u64, Instant)>,
     dead: bool,
+    cuts_seen: u64,
     /// Whether markets may have something to tell.
     pub(super) updates_wait: bool,
 }
@@ -44,6 +43,7 @@ impl Dialogue {
     pub(in crate::simulator) fn new(shared: Arc<Shared>, number: u64, now: Instant) -> Self {
         let mut outbox = Outbox::default();
         let dead = shared.faults.find(FaultKind::Dead, None).is_some();
+        let cuts_seen = shared.faults.cuts();
         if !shared.faults.is_on(FaultKind::NoHello, None) {
             outbox.send(now, hello(number, shared.clock.now()));
         }
@@ -59,6 +59,7 @@ impl Dialogue {
             beat: 0,
             unanswered: VecDeque::new(),
             dead,
+            cuts_seen,
             updates_wait: false,
         }
     }
@@ -150,12 +151,13 @@ impl Dialogue {
         if self.shared.faults.is_on(FaultKind::Dead, None) {
             self.outbox.die(now);
         }
-        if self.shared.faults.is_out(now) {
-            self.outbox.cut(now);
-        }
         self.something_happened();
-        if let Some(cut) = self.shared.faults.find(FaultKind::Cut, None) {
-            self.outbox.cut(now + millis(cut.number().unwrap_or_default()));
+        let cuts = self.shared.faults.cuts();
+        if cuts > self.cuts_seen {
+            self.cuts_seen = cuts;
+            let cut = self.shared.faults.find(FaultKind::Cut, None);
+            let wait = cut.and_then(|cut| cut.number()).unwrap_or_default();
+            self.outbox.cut(now + millis(wait));
         }
     }
 
@@ -270,28 +272,5 @@ impl Dialogue {
     /// How long a heartbeat may stay without its echo.
     fn patience(&self) -> std::time::Duration {
         self.shared.settings.heartbeat * 2
-    }
-}
-
-/// Whether `token` is a JWT whose time is over at `now`. What is no JWT never expires.
-fn has_expired(token: &str, now: Timestamp) -> bool {
-    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims = claims.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
-    let expiry = claims.as_ref().and_then(|claims| claims.get("exp")).and_then(Value::as_i64);
-    expiry.is_some_and(|expiry| expiry <= now.as_second())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_expires_when_it_says_so() {
-        let token = |claims: &str| format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims));
-        let now = Timestamp::from_second(1_000).unwrap();
-        assert!(has_expired(&token(r#"{"exp":1000}"#), now));
-        assert!(!has_expired(&token(r#"{"exp":1001}"#), now));
-        assert!(!has_expired("unauthorized_user_token", now));
-        assert!(!has_expired("a.b.c", now));
     }
 }
