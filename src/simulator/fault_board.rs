@@ -52,6 +52,7 @@ impl FaultBoard {
         if let Some(length) = fault.number().filter(|_| is_outage(&fault)) {
             let until = Instant::now() + Duration::from_millis(length.into());
             *self.outage.write().unwrap_or_else(PoisonError::into_inner) = Some((until, fault));
+            self.cuts.fetch_add(1, Ordering::Relaxed);
             self.changes.send_modify(|version| *version += 1);
             return true;
         }

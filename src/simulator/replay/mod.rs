@@ -8,6 +8,7 @@ mod market;
 mod minutes;
 mod plan;
 mod quote;
+mod reader;
 mod run;
 mod tape;
 
@@ -24,6 +25,7 @@ pub(super) use driver::drive;
 pub(super) use feed::{Entry, Reading};
 pub(super) use market::Opening;
 pub(super) use quote::{Cause, Change, Quote};
+pub(super) use reader::Reader;
 pub(super) use tape::{Tape, Trade};
 
 use super::stats::{Counter, ReplayStats};
@@ -91,13 +93,6 @@ struct Beginning {
     looping: bool,
 }
 
-/// A reader of a replay's changes; it leaves when it is dropped.
-#[derive(Debug)]
-pub(super) struct Reader {
-    replay: Arc<Replay>,
-    number: u64,
-}
-
 /// Why a trade is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TickError {
@@ -143,7 +138,7 @@ impl Replay {
         let number = state.feed.join(now);
         drop(state);
         self.pulse.wanted.notify_one();
-        (quote, Reader { replay: Arc::clone(self), number })
+        (quote, Reader::new(Arc::clone(self), number))
     }
 
     /// The bars of `interval` that the replay has made, whether older ones were forgotten, and the
@@ -266,40 +261,6 @@ impl State {
             return Timestamp::now();
         }
         self.run.position(&self.market, now)
-    }
-}
-
-impl Reader {
-    /// Whether [`read`](Self::read) has anything to say.
-    pub(super) fn has_news(&self) -> bool {
-        self.replay.lock().feed.has_news(self.number)
-    }
-
-    /// Up to `most` of what happened since the last time.
-    pub(super) fn read(&self, most: usize, now: Instant) -> Reading {
-        let mut state = self.replay.lock();
-        let reading = state.feed.read(self.number, most, now);
-        let reading = match reading {
-            Reading::Conflated => {
-                self.replay.pulse.conflations.add(1);
-                let change = Change { cause: Cause::Several, quote: state.market.quote() };
-                Reading::Entries(vec![Entry::Change(change)], false)
-            }
-            Reading::Entries(..) | Reading::Lost => reading,
-        };
-        let low = state.run.waits_for_readers() && state.feed.is_low();
-        drop(state);
-        if low {
-            self.replay.pulse.wanted.notify_one();
-        }
-        reading
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.replay.lock().feed.leave(self.number);
-        self.replay.pulse.wanted.notify_one();
     }
 }
 

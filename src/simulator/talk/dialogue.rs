@@ -3,16 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::chart::ChartSession;
 use super::hello::hello;
 use super::outbox::{Due, Outbox, millis};
 use super::quote::QuoteSession;
+use super::token::has_expired;
 use crate::domain::shared::Symbol;
 use crate::simulator::wire::{Answer, Payload, Request, decode};
 use crate::simulator::{FaultKind, Shared};
@@ -35,9 +33,9 @@ pub(in crate::simulator) struct Dialogue {
     next_beat: Instant,
     unanswered: VecDeque<(u64, Instant)>,
     dead: bool,
+    cuts_seen: u64,
     /// Whether markets may have something to tell.
     pub(super) updates_wait: bool,
-    cuts_seen: u64,
 }
 
 impl Dialogue {
@@ -61,8 +59,8 @@ impl Dialogue {
             beat: 0,
             unanswered: VecDeque::new(),
             dead,
-            updates_wait: false,
             cuts_seen,
+            updates_wait: false,
         }
     }
 
@@ -152,9 +150,6 @@ impl Dialogue {
     pub(in crate::simulator) fn faults_changed(&mut self, now: Instant) {
         if self.shared.faults.is_on(FaultKind::Dead, None) {
             self.outbox.die(now);
-        }
-        if self.shared.faults.is_out(now) {
-            self.outbox.cut(now);
         }
         self.something_happened();
         let cuts = self.shared.faults.cuts();
@@ -277,28 +272,5 @@ impl Dialogue {
     /// How long a heartbeat may stay without its echo.
     fn patience(&self) -> std::time::Duration {
         self.shared.settings.heartbeat * 2
-    }
-}
-
-/// Whether `token` is a JWT whose time is over at `now`. What is no JWT never expires.
-fn has_expired(token: &str, now: Timestamp) -> bool {
-    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims = claims.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
-    let expiry = claims.as_ref().and_then(|claims| claims.get("exp")).and_then(Value::as_i64);
-    expiry.is_some_and(|expiry| expiry <= now.as_second())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_expires_when_it_says_so() {
-        let token = |claims: &str| format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims));
-        let now = Timestamp::from_second(1_000).unwrap();
-        assert!(has_expired(&token(r#"{"exp":1000}"#), now));
-        assert!(!has_expired(&token(r#"{"exp":1001}"#), now));
-        assert!(!has_expired("unauthorized_user_token", now));
-        assert!(!has_expired("a.b.c", now));
     }
 }

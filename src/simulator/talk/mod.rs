@@ -15,6 +15,7 @@ mod series;
 mod snapshot;
 mod symbol_info;
 mod timescale;
+mod token;
 mod updates;
 
 pub(super) use dialogue::Dialogue;

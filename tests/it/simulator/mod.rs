@@ -8,6 +8,9 @@ mod pages;
 mod quotes;
 mod replay;
 mod replay_faults;
+mod replay_world;
+
+mod watcher;
 mod world;
 
 use std::path::{Path, PathBuf};

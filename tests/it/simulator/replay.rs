@@ -1,96 +1,13 @@
-//! A world that moves: trades replayed as updates, and history that ends where the replay is.
+//! A world that moves: trades replayed as updates.
 
-use pocketquant::simulator::{Pace, Rebase, ReplayConfig, SimulatorConfig};
-use serde_json::{Map, Value, json};
-
+use pocketquant::simulator::Pace;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::client::{Client, Heard};
+use super::Running;
+use super::client::Heard;
 use super::faults::reqwest_client;
-use super::{Folder, Running};
-
-/// Six trades in two minutes, three of which look alike.
-pub const TRADES: &str = "time,price,size\n\
-    2013-09-03T14:00:00.083Z,1640.25,8\n\
-    2013-09-03T14:00:00.083Z,1640.25,8\n\
-    2013-09-03T14:00:00.900Z,1640.25,8\n\
-    2013-09-03T14:00:59.999Z,1639.5,1\n\
-    2013-09-03T14:01:00.000Z,1641,2\n\
-    2013-09-03T14:01:44.578Z,1640,3\n";
-
-/// 2013-09-03T14:00:00Z.
-pub const START: i64 = 1_378_216_800;
-
-/// A folder with trades of CME:ES alone, and its calendar.
-pub fn folder(trades: &str) -> Folder {
-    let folder = Folder::small();
-    folder.put_trades("CME_ES_trades.csv.gz", trades);
-    folder
-}
-
-pub fn moving(folder: &Folder, pace: Pace) -> SimulatorConfig {
-    let replay = Some(ReplayConfig { pace, ..ReplayConfig::default() });
-    SimulatorConfig { replay, ..folder.config() }
-}
-
-/// A market so slow that nothing happens after what is due at once.
-pub const STILL: Pace = Pace::Speed(1e-6);
-
-/// A client that hears of one symbol.
-pub struct Watcher {
-    pub client: Client,
-    pub merged: Map<String, Value>,
-}
-
-impl Watcher {
-    pub async fn of(simulator: &Running, symbol: &str, fields: &[&str]) -> Self {
-        let mut client = Client::greeted(&simulator.ws_url).await;
-        client.say("quote_create_session", json!(["qs_1"])).await;
-        if !fields.is_empty() {
-            let mut parameters = vec!["qs_1"];
-            parameters.extend(fields);
-            client.say("quote_set_fields", json!(parameters)).await;
-        }
-        client.say("quote_add_symbols", json!(["qs_1", symbol])).await;
-        let mut watcher = Self { client, merged: Map::new() };
-        loop {
-            let message = watcher.client.json().await;
-            if message["m"] == "quote_completed" {
-                return watcher;
-            }
-            watcher.merge(&message);
-        }
-    }
-
-    fn merge(&mut self, message: &Value) -> Value {
-        assert_eq!(message["m"], "qsd", "{message}");
-        let values = message["p"][1]["v"].clone();
-        self.merged.extend(values.as_object().unwrap().clone());
-        values
-    }
-
-    /// The next update, as it came.
-    pub async fn update(&mut self) -> Value {
-        let message = self.client.json().await;
-        self.merge(&message)
-    }
-
-    /// The updates up to the one that says that the session is over, without it.
-    async fn to_the_end(&mut self) -> Vec<Value> {
-        let mut updates = Vec::new();
-        loop {
-            let update = self.update().await;
-            if update["current_session"] == "out_of_session" {
-                return updates;
-            }
-            updates.push(update);
-        }
-    }
-
-    fn get(&self, field: &str) -> Value {
-        self.merged.get(field).cloned().unwrap_or_default()
-    }
-}
+use super::watcher::{START, STILL, TRADES, Watcher, folder, many, moving};
 
 #[tokio::test]
 async fn before_the_first_trade_there_is_no_price_and_then_only_what_changed_comes() {
@@ -109,7 +26,7 @@ async fn before_the_first_trade_there_is_no_price_and_then_only_what_changed_com
         json!({"lp": 1641.0, "lp_time": START + 60, "volume": 27.0}),
         json!({"lp": 1640.0, "lp_time": START + 104, "volume": 30.0}),
     ];
-    assert_eq!(es.to_the_end().await, expected);
+    assert_eq!(es.until_the_end().await, expected);
     // The second minute boundary after 14:01:44.
     assert_eq!(es.get("lp_time"), START + 180);
 }
@@ -120,7 +37,7 @@ async fn a_full_quote_has_the_day_and_the_book_with_it() {
     let mut es = Watcher::of(&simulator, "CME:ES", &[]).await;
     assert_eq!((es.get("bid"), es.get("description")), (Value::Null, json!("E-mini")));
     assert!(!es.merged.contains_key("lp"));
-    es.to_the_end().await;
+    es.until_the_end().await;
     for (field, value) in [
         ("open_price", json!(1640.25)),
         ("high_price", json!(1641.0)),
@@ -135,21 +52,6 @@ async fn a_full_quote_has_the_day_and_the_book_with_it() {
     ] {
         assert_eq!(es.get(field), value, "{field}");
     }
-}
-
-/// `count` trades, one every 250 ms, of changing price and size.
-fn many(count: u32) -> (String, Vec<f64>) {
-    use std::fmt::Write as _;
-    let mut text = "time,price,size\n".to_owned();
-    let (mut volume, mut volumes) = (0.0, Vec::new());
-    for number in 0..count {
-        let time =
-            jiff::Timestamp::from_millisecond(START * 1_000 + i64::from(number) * 250).unwrap();
-        writeln!(text, "{time},{},{}", 1_600 + number % 7, 1 + number % 3).unwrap();
-        volume += f64::from(1 + number % 3);
-        volumes.push(volume);
-    }
-    (text, volumes)
 }
 
 #[tokio::test]
@@ -227,84 +129,6 @@ async fn who_joins_in_the_middle_misses_nothing_and_hears_nothing_twice() {
 }
 
 #[tokio::test]
-async fn history_ends_where_the_replay_is_and_says_so() {
-    let (trades, volumes) = many(2_000);
-    // The first trade, and nothing more for a day.
-    let simulator = Running::start(moving(&folder(&trades), STILL)).await;
-    let history = async || {
-        let mut client = Client::greeted(&simulator.ws_url).await;
-        client.open_chart("CME:ES").await;
-        let resolved = client.json().await["t_ms"].as_i64().unwrap();
-        client.say("create_series", json!(["cs_1", "s1", "t1", "sym_1", "1", 9, ""])).await;
-        client.expect("series_loading").await;
-        let update = client.json().await;
-        assert_eq!(update["m"], "timescale_update");
-        let series = &update["p"][1]["s1"];
-        let bars: Vec<Value> =
-            series["s"].as_array().unwrap().iter().map(|bar| bar["v"].clone()).collect();
-        assert_eq!((resolved, resolved / 1_000), (update["t_ms"].as_i64().unwrap(), START));
-        (bars, series["lbs"]["bar_close_time"].as_i64())
-    };
-    assert_eq!(history().await, (Vec::new(), None));
-    let mut es = Watcher::of(&simulator, "CME:ES", &["volume"]).await;
-    assert_eq!(es.update().await["volume"], volumes[0]);
-    // The market is where it was, and now there is a bar.
-    let bar = json!([f64::from(1_378_216_800), 1600.0, 1600.0, 1600.0, 1600.0, 1.0]);
-    assert_eq!(history().await, (vec![bar], Some(START + 60)));
-}
-
-#[tokio::test]
-async fn after_the_replay_history_is_what_its_trades_come_to() {
-    let (trades, _) = many(2_000);
-    let folder = folder(&trades);
-    let standing = Running::start(folder.config()).await;
-    let moving = Running::start(moving(&folder, Pace::Max)).await;
-    Watcher::of(&moving, "CME:ES", &["volume", "current_session"]).await.to_the_end().await;
-    for resolution in ["1", "5", "60", "1D", "1W", "1M"] {
-        let of = async |simulator: &Running| {
-            Client::greeted(&simulator.ws_url).await.bars("CME:ES", resolution).await
-        };
-        let (still, moved) = (of(&standing).await, of(&moving).await);
-        assert_eq!(still, moved, "{resolution}");
-        assert!(!moved.is_empty());
-    }
-}
-
-#[tokio::test]
-async fn bars_of_files_come_before_those_of_trades_and_the_day_goes_on() {
-    let folder = folder(TRADES);
-    folder.put(
-        "CME_ES_1m.csv",
-        "time,open,high,low,close,volume\n\
-         2013-09-03T13:58:00Z,1500,1700,1500,1600,10\n\
-         2013-09-03T14:00:00Z,1,1,1,1,1\n\
-         2013-09-03T14:05:00Z,1,1,1,1,1\n",
-    );
-    folder.put(
-        "CME_ES_1d.csv",
-        "time,open,high,low,close,volume\n\
-         2013-09-02,1,2,1,1550,5\n\
-         2013-09-03,1,1,1,1,1\n",
-    );
-    let simulator = Running::start(moving(&folder, Pace::Max)).await;
-    let mut es = Watcher::of(&simulator, "CME:ES", &[]).await;
-    // The day has begun: its earlier trades count.
-    assert_eq!((es.get("lp"), es.get("volume")), (json!(1600.0), json!(10.0)));
-    assert_eq!(es.get("prev_close_price"), 1550.0);
-    es.to_the_end().await;
-    assert_eq!((es.get("volume"), es.get("ch")), (json!(40.0), json!(90.0)));
-    let bars = async |resolution: &str| {
-        Client::greeted(&simulator.ws_url).await.bars("CME:ES", resolution).await
-    };
-    let times: Vec<i64> =
-        bars("1").await.iter().map(|bar| bar[0].as_f64().unwrap() as i64 - START).collect();
-    assert_eq!(times, [-120, 0, 60]);
-    let days = bars("1D").await;
-    assert_eq!(days[1], json!([days[1][0], 1500.0, 1700.0, 1500.0, 1640.0, 40.0]));
-    assert_eq!(days.len(), 2);
-}
-
-#[tokio::test]
 async fn a_session_break_is_told_and_the_next_day_counts_from_nothing() {
     // The halt of Labor Day: 15:30Z until 22:00Z.
     let trades = "time,price,size\n\
@@ -352,99 +176,6 @@ async fn two_connections_share_a_replay_and_it_goes_on_without_them() {
     let late = Watcher::of(&simulator, "CME:ES", &fields).await;
     assert_eq!(late.get("volume"), volumes[399]);
     assert_eq!(late.get("current_session"), "out_of_session");
-}
-
-#[tokio::test]
-async fn a_loop_goes_on_whole_weeks_later() {
-    let folder = folder(TRADES);
-    let mut config = moving(&folder, Pace::Max);
-    config.replay.as_mut().unwrap().looping = true;
-    let simulator = Running::start(config).await;
-    let fields = ["lp", "lp_time", "volume", "current_session"];
-    let mut es = Watcher::of(&simulator, "CME:ES", &fields).await;
-    es.to_the_end().await;
-    for pass in 1..=60 {
-        assert_eq!(es.update().await, json!({"current_session": "market"}));
-        let updates = es.to_the_end().await;
-        assert_eq!((updates.len(), updates[0]["volume"].clone()), (6, json!(8.0)), "{pass}");
-        // By the clock of Chicago, where summer ends on 2013-11-03, and begins on 2014-03-09.
-        let winter = if (9..27).contains(&pass) { 3_600 } else { 0 };
-        assert_eq!(updates[0]["lp_time"], START + pass * 7 * 86_400 + winter);
-    }
-}
-
-#[tokio::test]
-async fn trades_are_moved_to_a_time_and_keep_a_calendar_that_suits_them() {
-    let folder = folder(TRADES);
-    let rebased = async |to: &str| {
-        let mut config = moving(&folder, Pace::Max);
-        config.replay.as_mut().unwrap().rebase = Some(to.parse().unwrap());
-        let simulator = Running::start(config).await;
-        let mut es = Watcher::of(&simulator, "CME:ES", &["lp", "lp_time", "session"]).await;
-        assert_eq!(es.update().await["lp"], 1640.25);
-        let mut client = Client::greeted(&simulator.ws_url).await;
-        client.open_chart("CME:ES").await;
-        let session = client.expect("symbol_resolved").await[2]["session"].clone();
-        assert_eq!(session, es.get("session"));
-        (es.get("lp_time").as_i64().unwrap(), session)
-    };
-    // A Tuesday, and a Saturday.
-    assert_eq!(rebased("2024-01-09T12:34:56Z").await, (1_704_803_696, json!("1700-1600")));
-    assert_eq!(rebased("2024-01-13T12:34:56Z").await, (1_705_149_296, json!("24x7")));
-}
-
-#[tokio::test]
-async fn moved_to_now_the_first_trade_is_now() {
-    let folder = Folder::empty();
-    folder.put_trades("CME_ES_trades.csv.gz", TRADES);
-    let mut config = moving(&folder, Pace::Speed(1.0));
-    config.replay.as_mut().unwrap().rebase = Some(Rebase::Now);
-    let simulator = Running::start(config).await;
-    let before = jiff::Timestamp::now().as_second();
-    let mut es = Watcher::of(&simulator, "CME:ES", &["lp_time"]).await;
-    let traded = es.update().await["lp_time"].as_i64().unwrap();
-    assert!((before..=jiff::Timestamp::now().as_second()).contains(&traded), "{traded}");
-}
-
-#[tokio::test]
-async fn bars_without_trades_stand_still_or_are_walked() {
-    let folder = Folder::small();
-    let still = Running::start(moving(&folder, Pace::Max)).await;
-    let ibm = Watcher::of(&still, "NYSE:IBM", &["lp", "volume"]).await;
-    assert_eq!(Value::Object(ibm.merged), json!({"lp": 12.25, "volume": 500.0}));
-    let mut config = moving(&folder, Pace::Max);
-    config.replay.as_mut().unwrap().walk = Some(2);
-    let walked = Running::start(config).await;
-    let fields = ["lp", "volume", "current_session", "prev_close_price"];
-    let mut ibm = Watcher::of(&walked, "NYSE:IBM", &fields).await;
-    let start = json!({"volume": 0.0, "current_session": "market", "prev_close_price": 11.25});
-    assert_eq!(Value::Object(ibm.merged.clone()), start);
-    let mut told = Vec::new();
-    // The first day's end, and the second's.
-    for _ in 0..2 {
-        told.extend(ibm.to_the_end().await);
-    }
-    let told: Vec<(Value, Value)> = told
-        .iter()
-        .filter(|update| !update["volume"].is_null())
-        .map(|update| (update["lp"].clone(), update["volume"].clone()))
-        .collect();
-    let expected = [
-        (11.25, 100.0),
-        (11.0, 200.0),
-        (13.0, 300.0),
-        (12.0, 400.0),
-        // The next day opens where this one closed.
-        (f64::NAN, 125.0),
-        (11.5, 250.0),
-        (12.5, 375.0),
-        (12.25, 500.0),
-    ];
-    let expected = expected.map(|(price, volume)| (json!(price), json!(volume)));
-    assert_eq!(told, expected);
-    let days = Client::greeted(&walked.ws_url).await.bars("NYSE:IBM", "1D").await;
-    let before = Client::greeted(&still.ws_url).await.bars("NYSE:IBM", "1D").await;
-    assert_eq!(days, before);
 }
 
 #[tokio::test]

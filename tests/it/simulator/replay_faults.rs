@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::client::Heard;
 use super::faults::reqwest_client;
-use super::replay::{START, STILL, TRADES, Watcher, folder, moving};
+use super::watcher::{START, STILL, TRADES, Watcher, folder, moving};
 use super::{Folder, Running};
 
 /// A market in which nothing happens but what a test makes happen, from 16 contracts on.
