@@ -25,6 +25,13 @@ pub(super) fn bar(
     })
 }
 
+/// The bar in `document`; absent fields read as [`bar`] reads them.
+pub(super) fn bar_fields(document: &RawDocument) -> Result<StoredBar, String> {
+    let mut fields = BarFields::default();
+    fields.read(document)?;
+    fields.into_bar()
+}
+
 /// The fields of a bar's document, as far as they were there.
 #[derive(Clone, Copy, Default)]
 struct BarFields<'document> {
