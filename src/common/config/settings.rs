@@ -35,6 +35,10 @@ pub struct Settings {
     pub tradingview: TradingViewSettings,
     /// Longest wait for the provider without progress.
     pub history_timeout: Duration,
+    /// The live feed.
+    pub feed: FeedSettings,
+    /// The bars that are built from it.
+    pub bars: BarSettings,
 }
 
 /// What an installation is for.
@@ -44,6 +48,35 @@ pub enum Environment {
     Development,
     /// The real thing.
     Production,
+}
+
+/// How live quotes are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedSettings {
+    /// Whether it connects by itself, once something is subscribed.
+    pub autostart: bool,
+    /// What time it is.
+    pub clock: FeedClock,
+}
+
+/// What time it is to the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedClock {
+    /// The machine's: quiet bars close by it, and ticks of the future are refused.
+    Wall,
+    /// Each symbol's newest tick: for replays, at whatever speed.
+    Event,
+}
+
+/// How bars are built from ticks, and for how long they can be streamed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarSettings {
+    /// How long after its end a bar waits for late ticks before it closes by the clock.
+    pub grace: Duration,
+    /// How late a tick may come and still correct its bar; `grace` at least.
+    pub lateness: Duration,
+    /// How long the bar log keeps entries.
+    pub log_retention: Duration,
 }
 
 /// What is logged, and how.
@@ -169,6 +202,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let tradingview = tradingview(reader);
     let bounds = (Duration::from_millis(100), Duration::from_mins(10));
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
+    let feed = feed(reader);
+    let bars = bars(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
         allow_insecure: allow_insecure?,
@@ -179,6 +214,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         redis_url,
         tradingview: tradingview?,
         history_timeout: history_timeout?,
+        feed: feed?,
+        bars: bars?,
     })
 }
 
@@ -204,6 +241,32 @@ fn log(reader: &mut Reader<'_>) -> Option<LogSettings> {
     });
     let filter = reader.read(&t::LOG_LEVEL, parse::log_filter);
     Some(LogSettings { format: format?, filter: filter? })
+}
+
+fn feed(reader: &mut Reader<'_>) -> Option<FeedSettings> {
+    let autostart = reader.read(&t::FEED_AUTOSTART, parse::boolean);
+    let clock = reader.read(&t::FEED_CLOCK, |value| match value {
+        "wall" => Ok(FeedClock::Wall),
+        "event" => Ok(FeedClock::Event),
+        _ => Err(None),
+    });
+    Some(FeedSettings { autostart: autostart?, clock: clock? })
+}
+
+fn bars(reader: &mut Reader<'_>) -> Option<BarSettings> {
+    let minute = Duration::from_mins(1);
+    let grace = reader.read(&t::BAR_GRACE, parse::duration(Duration::ZERO, minute));
+    let hour = Duration::from_hours(1);
+    let lateness = reader.read(&t::BAR_LATENESS, parse::duration(Duration::ZERO, hour));
+    let year = Duration::from_hours(365 * 24);
+    let log_retention = reader.read(&t::BAR_LOG_RETENTION, parse::duration(minute, year));
+    let (grace, lateness) = (grace?, lateness?);
+    if lateness < grace {
+        let given = reader.given(&t::BAR_LATENESS).unwrap_or_default();
+        let problem = format!("`{given}` is less than BAR_GRACE");
+        reader.note(Mistake::new(&t::BAR_LATENESS, &problem));
+    }
+    Some(BarSettings { grace, lateness, log_retention: log_retention? })
 }
 
 /// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.

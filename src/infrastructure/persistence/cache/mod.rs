@@ -22,6 +22,9 @@ use super::Cause;
 /// Values that are larger are not kept.
 pub const MAX_VALUE_BYTES: usize = 4 << 20;
 
+/// Values that are sent to a server at once.
+const BATCH: usize = 500;
+
 /// Which engine, and where.
 #[derive(Clone, Debug)]
 pub enum CacheConfig {
@@ -122,6 +125,32 @@ impl Cache {
                 Ok(())
             }
         }
+    }
+
+    /// Keeps each value under its key for `ttl`, whatever was there; of two under one key, the
+    /// later. Those over [`MAX_VALUE_BYTES`] are removed. Where it fails, some may be kept.
+    pub async fn set_many(
+        &self,
+        values: &[(String, Bytes)],
+        ttl: Duration,
+    ) -> Result<(), CacheError> {
+        match &self.0 {
+            Engine::Redis(engine) => {
+                for batch in values.chunks(BATCH) {
+                    engine.set_many(batch, ttl).await?;
+                }
+            }
+            Engine::Memory(engine) => {
+                for (key, value) in values {
+                    if value.len() > MAX_VALUE_BYTES {
+                        engine.delete(key).await;
+                    } else {
+                        engine.set(key, value.clone(), ttl).await;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Keeps `value` for `ttl` where nothing is; answers whether it does. One over
