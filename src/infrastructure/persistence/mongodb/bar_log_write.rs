@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -14,6 +15,8 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::raw::cstr;
 use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 
 use super::super::bar_log::{LogBar, SHARD};
 use super::super::millisecond_before;
@@ -26,6 +29,9 @@ use crate::domain::shared::Series;
 
 /// Entries in a command.
 const BATCH: usize = 1_000;
+
+/// How long a writer waits for those before it.
+const TURN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How often a batch is tried again that others are faster than.
 const ROUNDS: usize = 8;
@@ -65,7 +71,7 @@ impl BarLog {
         let this = self.clone();
         let at = DateTime::from_millis(millisecond_before(at));
         let append = async move {
-            let mut turn = Arc::clone(&this.0.log_turn).lock_owned().await;
+            let mut turn = this.turn().await?;
             let mut logged = Vec::with_capacity(bars.len());
             for (batch, begin) in bars.chunks(BATCH).zip((0..).step_by(BATCH)) {
                 let sequences = this.append_batch(batch, at, &mut turn).await?;
@@ -80,13 +86,21 @@ impl BarLog {
     pub(in super::super) async fn recover(&self) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
         let this = self.clone();
         let recover = async move {
-            let mut turn = Arc::clone(&this.0.log_turn).lock_owned().await;
+            let mut turn = this.turn().await?;
             *turn = None;
             let (next, pending) = this.settle().await?;
             *turn = Some(next);
             Ok(pending)
         };
         self.0.finish(recover).await
+    }
+
+    /// Waits until nobody else appends.
+    async fn turn(&self) -> Result<OwnedMutexGuard<Turn>, DatabaseError> {
+        let turn = Arc::clone(&self.0.log_turn).lock_owned();
+        timeout(TURN_DEADLINE, turn).await.map_err(|_| {
+            DatabaseError::unavailable(ENGINE, "others have been writing to the bar log too long")
+        })
     }
 
     async fn append_batch(
