@@ -310,11 +310,11 @@ fn feed_options(settings: &Settings) -> FeedOptions {
         FeedClockSetting::Wall => FeedClock::Wall,
         FeedClockSetting::Event => FeedClock::Event,
     };
-    let (grace, lateness) = (settings.feed.bar_grace, settings.feed.bar_lateness);
+    let (grace, lateness) = (settings.bars.grace, settings.bars.lateness);
     FeedOptions {
         autostart: settings.feed.autostart,
         rules: BarRules { clock, grace, lateness },
-        log_retention: settings.feed.bar_log_retention,
+        log_retention: settings.bars.log_retention,
     }
 }
 

@@ -52,6 +52,7 @@ macro_rules! on_both_engines {
 on_both_engines!(
     what_is_set_is_got_until_it_is_deleted,
     what_is_set_is_gone_after_its_time,
+    many_values_are_set_at_once,
     only_one_of_many_sets_what_is_absent,
     a_value_is_replaced_only_where_it_is_the_expected_one,
     a_value_that_is_too_large_is_not_kept,
@@ -97,6 +98,32 @@ async fn what_is_set_is_gone_after_its_time(cache: Cache) {
     assert!(cache.set_if_absent(&short, value.clone(), brief).await.unwrap());
     gone(&cache, &short).await;
     assert_eq!(cache.get(&long).await.unwrap(), Some(value));
+}
+
+async fn many_values_are_set_at_once(cache: Cache) {
+    cache.set_many(&[], MINUTE).await.unwrap();
+    let name = fresh("key:");
+    let values: Vec<_> = (0..1_700)
+        .map(|index| (format!("{name}:{index}"), Bytes::from(format!("v{index}"))))
+        .collect();
+    cache.set_many(&values, MINUTE).await.unwrap();
+    for (key, value) in &values {
+        assert_eq!(cache.get(key).await.unwrap().as_ref(), Some(value));
+    }
+    // What was there is replaced or, where it grows too large, removed; time is counted anew.
+    let (first, second) = (&values[0].0, &values[1].0);
+    let changed = [
+        (first.clone(), Bytes::from_static(b"old")),
+        (second.clone(), Bytes::from(vec![0; MAX_VALUE_BYTES + 1])),
+        (first.clone(), Bytes::from_static(b"new")),
+    ];
+    cache.set_many(&changed, MINUTE).await.unwrap();
+    assert_eq!(cache.get(first).await.unwrap(), Some(Bytes::from_static(b"new")));
+    assert_eq!(cache.get(second).await.unwrap(), None);
+    cache.set_many(&values[2..], Duration::from_millis(30)).await.unwrap();
+    gone(&cache, &values[2].0).await;
+    gone(&cache, &values[1_699].0).await;
+    assert!(cache.get(first).await.unwrap().is_some());
 }
 
 async fn gone(cache: &Cache, key: &str) {
@@ -264,6 +291,9 @@ async fn a_killed_server_is_an_error_at_once_and_no_error_to_readers_and_heals()
         let got = in_time(raw.get("key")).await;
         assert!(matches!(got, Err(CacheError::Unavailable { .. })), "{got:?}");
     }
+    let many = [("key".to_owned(), Bytes::new()), ("other".to_owned(), Bytes::new())];
+    let set = in_time(raw.set_many(&many, MINUTE)).await;
+    assert!(matches!(set, Err(CacheError::Unavailable { .. })), "{set:?}");
     assert_eq!(in_time(hit(&cache, &series, "q")).await, None);
     in_time(cache.begin_write(&series)).await;
     in_time(cache.finish_write(&series)).await;

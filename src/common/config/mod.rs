@@ -13,8 +13,8 @@ mod table;
 pub use error::{ConfigError, Mistake};
 pub use redact::redact_url;
 pub use settings::{
-    Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl, Settings, TradingViewAuth,
-    TradingViewSettings,
+    BarSettings, Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl,
+    Settings, TradingViewAuth, TradingViewSettings,
 };
 pub use source::environment;
 pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};

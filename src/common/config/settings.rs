@@ -35,32 +35,10 @@ pub struct Settings {
     pub tradingview: TradingViewSettings,
     /// Longest wait for the provider without progress.
     pub history_timeout: Duration,
-    /// The live side.
+    /// The live feed.
     pub feed: FeedSettings,
-}
-
-/// How the feed and the bars built from it behave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeedSettings {
-    /// Whether it starts with the service.
-    pub autostart: bool,
-    /// What closes bars.
-    pub clock: FeedClock,
-    /// How long a bar waits for late ticks before it is closed.
-    pub bar_grace: Duration,
-    /// How late a tick may correct a closed bar.
-    pub bar_lateness: Duration,
-    /// How long entries of the bar log are kept.
-    pub bar_log_retention: Duration,
-}
-
-/// What closes bars.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedClock {
-    /// The machine's clock too.
-    Wall,
-    /// The newest tick alone: for replays.
-    Event,
+    /// The bars that are built from it.
+    pub bars: BarSettings,
 }
 
 /// What an installation is for.
@@ -70,6 +48,35 @@ pub enum Environment {
     Development,
     /// The real thing.
     Production,
+}
+
+/// How live quotes are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedSettings {
+    /// Whether it connects by itself, once something is subscribed.
+    pub autostart: bool,
+    /// What time it is.
+    pub clock: FeedClock,
+}
+
+/// What time it is to the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedClock {
+    /// The machine's: quiet bars close by it, and ticks of the future are refused.
+    Wall,
+    /// Each symbol's newest tick: for replays, at whatever speed.
+    Event,
+}
+
+/// How bars are built from ticks, and for how long they can be streamed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarSettings {
+    /// How long after its end a bar waits for late ticks before it closes by the clock.
+    pub grace: Duration,
+    /// How late a tick may come and still correct its bar; `grace` at least.
+    pub lateness: Duration,
+    /// How long the bar log keeps entries.
+    pub log_retention: Duration,
 }
 
 /// What is logged, and how.
@@ -196,6 +203,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let bounds = (Duration::from_millis(100), Duration::from_mins(10));
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
     let feed = feed(reader);
+    let bars = bars(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
         allow_insecure: allow_insecure?,
@@ -207,27 +215,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         tradingview: tradingview?,
         history_timeout: history_timeout?,
         feed: feed?,
-    })
-}
-
-fn feed(reader: &mut Reader<'_>) -> Option<FeedSettings> {
-    let minute = Duration::from_mins(1);
-    let (hour, year) = (Duration::from_hours(1), Duration::from_hours(365 * 24));
-    let autostart = reader.read(&t::FEED_AUTOSTART, parse::boolean);
-    let clock = reader.read(&t::FEED_CLOCK, |value| match value {
-        "wall" => Ok(FeedClock::Wall),
-        "event" => Ok(FeedClock::Event),
-        _ => Err(None),
-    });
-    let bar_grace = reader.read(&t::BAR_GRACE, parse::duration(Duration::ZERO, minute));
-    let bar_lateness = reader.read(&t::BAR_LATENESS, parse::duration(Duration::ZERO, hour));
-    let bar_log_retention = reader.read(&t::BAR_LOG_RETENTION, parse::duration(minute, year));
-    Some(FeedSettings {
-        autostart: autostart?,
-        clock: clock?,
-        bar_grace: bar_grace?,
-        bar_lateness: bar_lateness?,
-        bar_log_retention: bar_log_retention?,
+        bars: bars?,
     })
 }
 
@@ -253,6 +241,32 @@ fn log(reader: &mut Reader<'_>) -> Option<LogSettings> {
     });
     let filter = reader.read(&t::LOG_LEVEL, parse::log_filter);
     Some(LogSettings { format: format?, filter: filter? })
+}
+
+fn feed(reader: &mut Reader<'_>) -> Option<FeedSettings> {
+    let autostart = reader.read(&t::FEED_AUTOSTART, parse::boolean);
+    let clock = reader.read(&t::FEED_CLOCK, |value| match value {
+        "wall" => Ok(FeedClock::Wall),
+        "event" => Ok(FeedClock::Event),
+        _ => Err(None),
+    });
+    Some(FeedSettings { autostart: autostart?, clock: clock? })
+}
+
+fn bars(reader: &mut Reader<'_>) -> Option<BarSettings> {
+    let minute = Duration::from_mins(1);
+    let grace = reader.read(&t::BAR_GRACE, parse::duration(Duration::ZERO, minute));
+    let hour = Duration::from_hours(1);
+    let lateness = reader.read(&t::BAR_LATENESS, parse::duration(Duration::ZERO, hour));
+    let year = Duration::from_hours(365 * 24);
+    let log_retention = reader.read(&t::BAR_LOG_RETENTION, parse::duration(minute, year));
+    let (grace, lateness) = (grace?, lateness?);
+    if lateness < grace {
+        let given = reader.given(&t::BAR_LATENESS).unwrap_or_default();
+        let problem = format!("`{given}` is less than BAR_GRACE");
+        reader.note(Mistake::new(&t::BAR_LATENESS, &problem));
+    }
+    Some(BarSettings { grace, lateness, log_retention: log_retention? })
 }
 
 /// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.

@@ -91,18 +91,18 @@ settings! {
         "Log in to TradingView with this user name";
     TRADINGVIEW_PASSWORD Secret None, "a password, with TRADINGVIEW_USERNAME",
         "The password of TRADINGVIEW_USERNAME";
-    FEED_AUTOSTART Plain Some("true"), "`true` or `false`",
-        "Start the feed with the service; it connects once something is subscribed";
-    FEED_CLOCK Plain Some("wall"), "`wall` or `event`",
-        "What closes bars: the machine's clock too, or, for replays, the newest tick alone";
-    BAR_GRACE Plain Some("2s"), "a duration from `0s` to `1m`, e.g. `2s`",
-        "How long after its time a bar waits for late ticks before it is closed";
-    BAR_LATENESS Plain Some("2m"), "a duration from `0s` to `1h`, e.g. `2m`",
-        "How late a tick may correct a closed bar; what comes later is fetched again";
-    BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1m` to `365d`, e.g. `7d`",
-        "How long streams of bars can be resumed by their cursor";
     HISTORY_TIMEOUT Plain Some("30s"), "a duration from `100ms` to `10m`, e.g. `30s`",
         "Longest wait for the provider without progress (one page of history)";
+    FEED_AUTOSTART Plain Some("true"), "`true` or `false`",
+        "Follow live quotes from the start, once something is subscribed";
+    FEED_CLOCK Plain Some("wall"), "`wall` or `event`",
+        "What closes bars besides ticks: the machine's clock, or in a replay each symbol's newest tick";
+    BAR_GRACE Plain Some("2s"), "a duration from `0s` to `1m`, e.g. `2s`",
+        "How long after its end a quiet bar waits for late ticks before it closes";
+    BAR_LATENESS Plain Some("2m"), "a duration from `0s` to `1h`, BAR_GRACE at least, e.g. `2m`",
+        "How late a tick may come and still correct its bar";
+    BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1m` to `365d`, e.g. `7d`",
+        "How long a stream can be resumed where it stopped: closed and corrected bars are logged so long";
 }
 
 /// The settings for `serve --help`.

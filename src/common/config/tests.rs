@@ -20,6 +20,9 @@ fn nothing_needs_to_be_set() {
     let settings = settings(&[("SOMETHING_ELSE", "1"), ("REDIS_URL", " ")]).unwrap();
     assert_eq!(settings.grpc_addr.to_string(), "127.0.0.1:50051");
     assert_eq!(settings.history_timeout.as_secs(), 30);
+    assert_eq!(settings.feed, FeedSettings { autostart: true, clock: FeedClock::Wall });
+    let seconds = [settings.bars.grace, settings.bars.lateness, settings.bars.log_retention];
+    assert_eq!(seconds.map(|each| each.as_secs()), [2, 120, 7 * 86_400]);
     assert_eq!(settings.tradingview.ws_url.host_str(), Some("data.tradingview.com"));
     assert!(settings.mongodb.is_none() && settings.redis_url.is_none());
     assert!(matches!(settings.tradingview.auth, TradingViewAuth::Anonymous));
@@ -55,6 +58,11 @@ fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
         ("TRADINGVIEW_CA_FILE", "/no/such/file.pem"),
         ("TRADINGVIEW_PASSWORD", "hush"),
         ("HISTORY_TIMEOUT", "30"),
+        ("FEED_AUTOSTART", "on"),
+        ("FEED_CLOCK", "tick"),
+        ("BAR_GRACE", "2h"),
+        ("BAR_LATENESS", "120"),
+        ("BAR_LOG_RETENTION", "0s"),
     ];
     let error = settings(&mistakes).unwrap_err();
     let named: Vec<&str> = error.mistakes.iter().map(|each| each.name.as_str()).collect();
@@ -66,7 +74,7 @@ fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
         assert_eq!(error.to_string().contains(&format!("`{value}`")), shown, "{name}: {error}");
     }
     assert_eq!(named.len(), mistakes.len(), "{error}");
-    assert!(error.to_string().starts_with("15 settings are wrong:\n"), "{error}");
+    assert!(error.to_string().starts_with("20 settings are wrong:\n"), "{error}");
 }
 
 #[test]
@@ -103,6 +111,18 @@ fn half_a_log_in_is_none() {
 fn more_connections_kept_than_allowed_is_a_mistake() {
     let error = wrong(&[("MONGODB_MIN_POOL_SIZE", "9"), ("MONGODB_MAX_POOL_SIZE", "8")]);
     assert!(error.contains("MONGODB_MIN_POOL_SIZE: `9` is more than"), "{error}");
+}
+
+#[test]
+fn a_tick_may_come_as_late_as_a_bar_waits_at_least() {
+    for (name, value) in [("BAR_LATENESS", "1s"), ("BAR_LATENESS", "0s")] {
+        let error = wrong(&[(name, value)]);
+        assert!(error.contains(&format!("BAR_LATENESS: `{value}` is less than")), "{error}");
+    }
+    let none = settings(&[("BAR_LATENESS", "0s"), ("BAR_GRACE", "0s")]).unwrap();
+    assert!(none.bars.lateness.is_zero());
+    let replay = settings(&[("FEED_CLOCK", "event"), ("FEED_AUTOSTART", "false")]).unwrap();
+    assert_eq!(replay.feed, FeedSettings { autostart: false, clock: FeedClock::Event });
 }
 
 #[test]

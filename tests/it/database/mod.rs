@@ -1,8 +1,11 @@
 //! The database: one contract for both engines, and what only one of them has.
 
+mod bar_log;
 mod bars;
+mod feed;
 mod model;
 mod mongodb;
+mod mongodb_log;
 mod registry;
 mod sqlite;
 

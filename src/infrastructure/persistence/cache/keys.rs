@@ -13,20 +13,20 @@ pub const WRITING_TTL: Duration = Duration::from_mins(1);
 /// How long a generation is kept. One that is lost is made anew, so this only tidies up.
 pub const GENERATION_TTL: Duration = Duration::from_hours(24);
 
-/// How long the newest quote of a symbol is kept.
-pub const QUOTE_LATEST_TTL: Duration = Duration::from_mins(1);
+/// How long a symbol's latest quote is kept.
+pub const QUOTE_TTL: Duration = Duration::from_mins(1);
 
-/// How long the forming bar of a series is kept.
-pub const BAR_CURRENT_TTL: Duration = Duration::from_mins(5);
+/// How long the bar that forms is kept.
+pub const CURRENT_BAR_TTL: Duration = Duration::from_mins(5);
 
-/// Where the newest quote of a symbol is kept.
-pub fn quote_latest(symbol: &Symbol) -> String {
+/// Where a symbol's latest quote is kept.
+pub fn latest_quote(symbol: &Symbol) -> String {
     format!("quote:latest:{}:{}", symbol.exchange(), symbol.code())
 }
 
-/// Where the forming bar of a series is kept.
-pub fn bar_current(series: &Series) -> String {
-    let (symbol, interval) = (&series.symbol, series.interval);
+/// Where the bar of a series that forms is kept.
+pub fn current_bar(series: &Series) -> String {
+    let Series { symbol, interval } = series;
     format!("bar:current:{}:{}:{interval}", symbol.exchange(), symbol.code())
 }
 
@@ -60,5 +60,7 @@ mod tests {
         let series = Series::new(Symbol::parse("NASDAQ:AAPL").unwrap(), Interval::Mo1);
         assert_eq!(generation(&series), "ohlcv:generation:AAPL:NASDAQ:1M");
         assert_eq!(bars(&series, "7", "q"), "ohlcv:AAPL:NASDAQ:1M:g7:q");
+        assert_eq!(latest_quote(&series.symbol), "quote:latest:NASDAQ:AAPL");
+        assert_eq!(current_bar(&series), "bar:current:NASDAQ:AAPL:1M");
     }
 }

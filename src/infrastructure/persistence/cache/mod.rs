@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use secrecy::SecretString;
 use thiserror::Error;
 
@@ -23,8 +22,8 @@ use super::Cause;
 /// Values that are larger are not kept.
 pub const MAX_VALUE_BYTES: usize = 4 << 20;
 
-/// Commands of one [`Cache::set_many`] that are under way at the same time.
-const AT_ONCE: usize = 64;
+/// Values that are sent to a server at once.
+const BATCH: usize = 500;
 
 /// Which engine, and where.
 #[derive(Clone, Debug)]
@@ -128,15 +127,28 @@ impl Cache {
         }
     }
 
-    /// Keeps each value for `ttl`; commands to a server share its connection, some at a time.
+    /// Keeps each value under its key for `ttl`, whatever was there; of two under one key, the
+    /// later. Those over [`MAX_VALUE_BYTES`] are removed. Where it fails, some may be kept.
     pub async fn set_many(
         &self,
         values: &[(String, Bytes)],
         ttl: Duration,
     ) -> Result<(), CacheError> {
-        for some in values.chunks(AT_ONCE) {
-            let sets = some.iter().map(|(key, value)| self.set(key, value.clone(), ttl));
-            try_join_all(sets.collect::<Vec<_>>()).await?;
+        match &self.0 {
+            Engine::Redis(engine) => {
+                for batch in values.chunks(BATCH) {
+                    engine.set_many(batch, ttl).await?;
+                }
+            }
+            Engine::Memory(engine) => {
+                for (key, value) in values {
+                    if value.len() > MAX_VALUE_BYTES {
+                        engine.delete(key).await;
+                    } else {
+                        engine.set(key, value.clone(), ttl).await;
+                    }
+                }
+            }
         }
         Ok(())
     }

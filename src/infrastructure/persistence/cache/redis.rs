@@ -12,11 +12,11 @@ use fred::interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _};
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, UnresponsiveConfig,
 };
-use fred::types::{Builder, Expiration, SetOptions};
+use fred::types::{Builder, Expiration, SetOptions, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
-use super::CacheError;
+use super::{CacheError, MAX_VALUE_BYTES};
 
 /// The engine's name in answers and logs.
 pub(super) const ENGINE: &str = "redis";
@@ -104,6 +104,29 @@ impl Redis {
         set.map_err(cache_error)
     }
 
+    /// One round trip for all.
+    pub(super) async fn set_many(
+        &self,
+        values: &[(String, Bytes)],
+        ttl: Duration,
+    ) -> Result<(), CacheError> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let pipeline = self.0.pipeline().with_options(&one_attempt());
+        for (key, value) in values {
+            // Queued, not sent.
+            let queued = if value.len() > MAX_VALUE_BYTES {
+                pipeline.del::<(), _>(key.as_str()).await
+            } else {
+                pipeline.set(key.as_str(), value.clone(), expiry(ttl), None, false).await
+            };
+            queued.map_err(cache_error)?;
+        }
+        let done: Vec<Result<Value, Error>> = pipeline.try_all().await;
+        done.into_iter().find_map(Result::err).map_or(Ok(()), |error| Err(cache_error(error)))
+    }
+
     pub(super) async fn set_if_absent(
         &self,
         key: &str,
@@ -133,14 +156,18 @@ impl Redis {
         self.client().del::<(), _>(key).await.map_err(cache_error)
     }
 
-    /// One attempt, and none where there is no connection.
     fn client(&self) -> WithOptions<Client> {
-        self.0.with_options(&Options {
-            max_attempts: Some(1),
-            timeout: Some(COMMAND_TIMEOUT),
-            fail_fast: true,
-            ..Options::default()
-        })
+        self.0.with_options(&one_attempt())
+    }
+}
+
+/// One attempt, and none where there is no connection.
+fn one_attempt() -> Options {
+    Options {
+        max_attempts: Some(1),
+        timeout: Some(COMMAND_TIMEOUT),
+        fail_fast: true,
+        ..Options::default()
     }
 }
 

@@ -25,6 +25,13 @@ pub(super) fn bar(
     })
 }
 
+/// The bar in `document`; absent fields read as [`bar`] reads them.
+pub(super) fn bar_fields(document: &RawDocument) -> Result<StoredBar, String> {
+    let mut fields = BarFields::default();
+    fields.read(document)?;
+    fields.into_bar()
+}
+
 /// The fields of a bar's document, as far as they were there.
 #[derive(Clone, Copy, Default)]
 struct BarFields<'document> {
@@ -52,8 +59,7 @@ impl<'document> BarFields<'document> {
                 "high" => self.high = number(name, value()?)?,
                 "low" => self.low = number(name, value()?)?,
                 "close" => self.close = number(name, value()?)?,
-                // Some tools write a volume that is not there as NaN.
-                "volume" => self.volume = number(name, value()?)?.filter(|volume| !volume.is_nan()),
+                "volume" => self.volume = number(name, value()?)?,
                 "state" => self.state = text(name, value()?)?,
                 "revision" => self.revision = whole(name, value()?)?,
                 "source" => self.source = text(name, value()?)?,

@@ -4,6 +4,7 @@
 //! midway is unsafe (RUST-937), and callers go away. Writes are acknowledged by a majority.
 
 mod bar_log;
+mod bar_log_write;
 mod decode;
 mod feed_state;
 mod ohlcv;
@@ -24,6 +25,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, Collection};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -61,6 +63,8 @@ pub(super) struct MongoDb {
     client: Client,
     database: mongodb::Database,
     tasks: TaskTracker,
+    /// Held by whoever appends to the bar log.
+    log_turn: Arc<Mutex<bar_log_write::Turn>>,
 }
 
 impl MongoDb {
@@ -75,7 +79,8 @@ impl MongoDb {
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(", ");
         let client = Client::with_options(options).map_err(|error| start_error(&hosts, &error))?;
-        let engine = Self { database: client.database(database), client, tasks };
+        let database = client.database(database);
+        let engine = Self { database, client, tasks, log_turn: Arc::default() };
         engine.try_ping().await?.map_err(|error| start_error(&hosts, &error))?;
         schema::ensure(&engine).await?;
         Ok(engine)

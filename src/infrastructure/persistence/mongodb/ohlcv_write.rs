@@ -38,8 +38,8 @@ const ROUNDS: usize = 8;
 const DUPLICATE_KEY: i32 = 11_000;
 
 /// What decides whether a stored bar gives way, as it was read.
-struct Found {
-    open_time: i64,
+pub(super) struct Found {
+    pub(super) open_time: i64,
     id: Bson,
     state: Option<Bson>,
     revision: Option<Bson>,
@@ -49,7 +49,7 @@ struct Found {
 
 /// One write under way.
 #[derive(Clone)]
-struct Write {
+pub(super) struct Write {
     ohlcv: Ohlcv,
     series: Arc<Series>,
     at: DateTime,
@@ -62,11 +62,7 @@ impl Ohlcv {
         diff: &SyncDiff,
         at: Timestamp,
     ) -> Result<(), DatabaseError> {
-        let write = Write {
-            ohlcv: self.clone(),
-            series: Arc::new(series.clone()),
-            at: DateTime::from_millis(millisecond_before(at)),
-        };
+        let write = Write::new(self, series, DateTime::from_millis(millisecond_before(at)));
         let (mut inserted, mut updated) = (diff.inserted.clone(), diff.updated.clone());
         inserted.sort_by_key(|bar| bar.open_time);
         updated.sort_by_key(|bar| bar.open_time);
@@ -107,6 +103,10 @@ impl Ohlcv {
 }
 
 impl Write {
+    pub(super) fn new(ohlcv: &Ohlcv, series: &Series, at: DateTime) -> Self {
+        Self { ohlcv: ohlcv.clone(), series: Arc::new(series.clone()), at }
+    }
+
     /// Inserts `bars` and answers those whose key exists.
     async fn insert(&self, bars: &[StoredBar]) -> Result<Vec<StoredBar>, DatabaseError> {
         let documents: Vec<RawDocumentBuf> =
@@ -121,7 +121,7 @@ impl Write {
     }
 
     /// Stores bars whose keys exist, or may: reads what is there and replaces what gives way.
-    async fn settle(&self, mut bars: Vec<StoredBar>) -> Result<(), DatabaseError> {
+    pub(super) async fn settle(&self, mut bars: Vec<StoredBar>) -> Result<(), DatabaseError> {
         for _ in 0..ROUNDS {
             let mut left = Vec::new();
             for chunk in bars.chunks(UPDATES) {
@@ -198,7 +198,7 @@ impl Write {
 }
 
 impl Found {
-    fn read(document: &RawDocument) -> Result<Self, String> {
+    pub(super) fn read(document: &RawDocument) -> Result<Self, String> {
         let document = Document::try_from(document).map_err(|error| error.to_string())?;
         let state = document.get("state").cloned();
         let revision = document.get("revision").cloned();
@@ -216,7 +216,7 @@ impl Found {
     }
 
     /// The stored bar, as far as what may replace it is concerned.
-    const fn as_stored(&self, by: &StoredBar) -> StoredBar {
+    pub(super) const fn as_stored(&self, by: &StoredBar) -> StoredBar {
         let mut stored = StoredBar::with_revision(by.open_time, by.values, self.number, by.source);
         stored.finality_unknown = self.finality_unknown;
         stored
@@ -253,7 +253,7 @@ fn update(bar: &StoredBar, found: &Found, at: DateTime) -> Result<RawDocumentBuf
 }
 
 /// The document of a new bar.
-fn document(series: &Series, bar: &StoredBar, at: DateTime) -> RawDocumentBuf {
+pub(super) fn document(series: &Series, bar: &StoredBar, at: DateTime) -> RawDocumentBuf {
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("_id"), ObjectId::new());
     document.append(cstr!("symbol"), series.symbol.code());
@@ -267,7 +267,7 @@ fn document(series: &Series, bar: &StoredBar, at: DateTime) -> RawDocumentBuf {
 }
 
 /// All of a bar but its key. What it does not have is not written.
-fn append_values(document: &mut RawDocumentBuf, bar: &StoredBar) {
+pub(super) fn append_values(document: &mut RawDocumentBuf, bar: &StoredBar) {
     let values = &bar.values;
     document.append(cstr!("open"), stored_number(values.open()));
     document.append(cstr!("high"), stored_number(values.high()));
@@ -292,12 +292,12 @@ fn count(number: u32) -> RawBsonRef<'static> {
     i32::try_from(number).map_or(RawBsonRef::Int64(i64::from(number)), RawBsonRef::Int32)
 }
 
-fn dates(times: impl Iterator<Item = Timestamp>) -> Vec<Bson> {
+pub(super) fn dates(times: impl Iterator<Item = Timestamp>) -> Vec<Bson> {
     times.map(|time| Bson::DateTime(DateTime::from_millis(time.as_millisecond()))).collect()
 }
 
 /// The indexes of bars whose key exists; an error where anything else went wrong too.
-fn duplicates(error: &Error) -> Result<Vec<usize>, DatabaseError> {
+pub(super) fn duplicates(error: &Error) -> Result<Vec<usize>, DatabaseError> {
     let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(database_error(error)) };
     let writes = failed.write_errors.as_deref().unwrap_or_default();
     let all_duplicates = writes.iter().all(|write| write.code == DUPLICATE_KEY);

@@ -11,7 +11,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{subscriptions, symbols, sync_status};
+use super::{bar_log, subscriptions, symbols, sync_status};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -50,6 +50,11 @@ pub(super) fn forming_key() -> Document {
     doc! { "state": 1, "symbol": 1, "exchange": 1, "interval": 1 }
 }
 
+/// The order of the bar log.
+pub(super) fn log_sequence() -> Document {
+    doc! { "shard": 1, "sequence": 1 }
+}
+
 /// Makes what is missing.
 pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     for layout in layouts() {
@@ -61,7 +66,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 4] {
+fn layouts() -> [Layout; 6] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None };
     [
         Layout {
@@ -89,6 +94,24 @@ fn layouts() -> [Layout; 4] {
                 doc! { "symbol": 1, "exchange": 1, "interval": 1 },
             )],
             validator: status_schema(),
+        },
+        Layout {
+            name: bar_log::COLLECTION,
+            indexes: vec![
+                unique("idx_bar_log_sequence", log_sequence()),
+                unique(
+                    "idx_bar_log_bar",
+                    doc! {
+                        "symbol": 1, "exchange": 1, "interval": 1, "datetime": 1, "revision": 1,
+                    },
+                ),
+            ],
+            validator: log_schema(),
+        },
+        Layout {
+            name: bar_log::HEAD,
+            indexes: vec![unique("idx_bar_log_head_unique", doc! { "shard": 1 })],
+            validator: schema(&["shard"], doc! {}),
         },
         Layout {
             name: subscriptions::COLLECTION,
@@ -147,6 +170,39 @@ fn status_schema() -> Document {
             "status": { "enum": ["pending", "syncing", "completed", "error"] },
             "last_sync_at": optional("date"), "last_bar_at": optional("date"),
             "error_message": optional("string"),
+        },
+    )
+}
+
+fn log_schema() -> Document {
+    let price = doc! { "bsonType": "double" };
+    let required = [
+        "shard",
+        "sequence",
+        "symbol",
+        "exchange",
+        "interval",
+        "datetime",
+        "open",
+        "high",
+        "low",
+        "close",
+        "state",
+        "revision",
+        "source",
+        "written_at",
+    ];
+    schema(
+        &required,
+        doc! {
+            "shard": { "bsonType": "int" }, "sequence": { "bsonType": "long", "minimum": 1 },
+            "symbol": text(), "exchange": text(), "interval": text(),
+            "datetime": { "bsonType": "date" }, "written_at": { "bsonType": "date" },
+            "open": &price, "high": &price, "low": &price, "close": &price,
+            "volume": { "bsonType": "double", "minimum": 0 },
+            "state": { "enum": ["CLOSED", "REVISED"] },
+            "source": { "enum": ["PROVIDER", "TICKS", "REPAIR"] },
+            "revision": { "bsonType": ["int", "long"], "minimum": 1 },
         },
     )
 }

@@ -17,7 +17,7 @@ use crate::features::market_data::quote::wire;
 use crate::features::market_data::quote::writer::Job;
 use crate::infrastructure::interfaces::{FeedEvent, FeedState, ProviderError, UpdateKind};
 use crate::infrastructure::persistence::cache::keys::{
-    BAR_CURRENT_TTL, QUOTE_LATEST_TTL, bar_current, quote_latest,
+    CURRENT_BAR_TTL, QUOTE_TTL, current_bar, latest_quote,
 };
 
 impl FeedTask {
@@ -152,16 +152,16 @@ impl FeedTask {
             let Some(followed) = self.symbols.get(&symbol) else { continue };
             let latest = LatestQuote { quote: followed.quote, sequence: followed.sequence };
             let value = wire::encode_quote(&symbol, &latest, self.hub.epoch());
-            quotes.push((quote_latest(&symbol), value));
+            quotes.push((latest_quote(&symbol), value));
             let Some(id) = followed.id else { continue };
             for (interval, bar) in forming_bars(&self.manager, id) {
                 let series = Series::new(symbol.clone(), interval);
-                bars.push((bar_current(&series), wire::encode_bar(&bar)));
+                bars.push((current_bar(&series), wire::encode_bar(&bar)));
                 forming.push((series, bar));
             }
         }
         self.hub.put_forming(forming);
-        let job = Job::Copy { quotes, bars, ttls: (QUOTE_LATEST_TTL, BAR_CURRENT_TTL) };
+        let job = Job::Copy { quotes, bars, ttls: (QUOTE_TTL, CURRENT_BAR_TTL) };
         // A copy that the writer has no time for is made again with the next change.
         drop(self.jobs.try_send(job));
     }
