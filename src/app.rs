@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use crate::common::config::{FeedClock as FeedClockSetting, Settings, TradingViewAuth};
 use crate::common::constants::{
-    HEALTH_CACHE, HEALTH_DATABASE, HEALTH_FEED, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, SHUTDOWN_GRACE,
+    HEALTH_CACHE, HEALTH_DATABASE, HEALTH_FEED, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES,
+    SHUTDOWN_GRACE,
 };
 use crate::common::error::with_causes;
 use crate::common::grpc::CallLayer;

@@ -22,9 +22,7 @@ use tonic::{Code, Streaming};
 
 use crate::engines::{Engine, on_every_engine};
 use crate::processes::{Server, SimulatorProcess};
-use crate::support::{
-    ExportedBar, TestApp, TestSimulator, demo_data, exported, file_bars, reason,
-};
+use crate::support::{ExportedBar, TestApp, TestSimulator, demo_data, exported, file_bars, reason};
 
 on_every_engine!(
     the_real_trades_make_the_real_bars,
@@ -160,10 +158,8 @@ async fn the_real_trades_make_the_real_bars(engine: Engine) {
         let page = app.bars(ES, interval, |request| request.limit = Some(5_000)).await.unwrap();
         assert!(page.bars.iter().all(|bar| bar.source() == pb::BarSource::Ticks), "{ours}");
     }
-    let request = pb::GetCurrentBarRequest {
-        symbol: ES.to_owned(),
-        interval: Interval::Interval1w.into(),
-    };
+    let request =
+        pb::GetCurrentBarRequest { symbol: ES.to_owned(), interval: Interval::Interval1w.into() };
     let week = quotes.get_current_bar(request).await.unwrap().into_inner();
     let total: f64 = minutes.iter().map(|bar| bar.values[4]).sum();
     assert_eq!(week.volume, Some(total));
@@ -266,7 +262,10 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
             let interval = i32::from(Interval::Interval1m);
             minutes
                 .iter()
-                .filter(|bar| seen.get(&(interval, bar.time_ms)).map(|(_, values)| values) != Some(&bar.values))
+                .filter(|bar| {
+                    seen.get(&(interval, bar.time_ms)).map(|(_, values)| values)
+                        != Some(&bar.values)
+                })
                 .count()
         };
         while missing(&seen) > 0 {
@@ -304,15 +303,12 @@ async fn quotes_are_streamed_from_the_newest_on_and_an_unknown_symbol_is_not_fou
     let simulator = replay(Pace::Rate(2_000.0)).await;
     let app = TestApp::on(Engine::Embedded, &simulator, &[("FEED_CLOCK", "event")]).await;
     let mut quotes = quote_stream(&app.channel).await;
-    let unknown = pb::StreamQuotesRequest {
-        symbols: vec!["CME:NOPE".to_owned()],
-        ..Default::default()
-    };
+    let unknown =
+        pb::StreamQuotesRequest { symbols: vec!["CME:NOPE".to_owned()], ..Default::default() };
     let status = quotes.stream_quotes(unknown).await.unwrap_err();
     assert_eq!(reason(&status), (Code::NotFound, "SYMBOL_NOT_FOUND".to_owned()));
 
-    let request =
-        pb::StreamQuotesRequest { symbols: vec![ES.to_owned()], ..Default::default() };
+    let request = pb::StreamQuotesRequest { symbols: vec![ES.to_owned()], ..Default::default() };
     let mut stream = quotes.stream_quotes(request).await.unwrap().into_inner();
     let (mut last, mut count) = (0, 0);
     while count < 200 {

@@ -6,8 +6,8 @@
 pub mod grpc;
 mod live_series;
 pub mod ohlcv;
-pub mod quote;
 mod page_token;
+pub mod quote;
 mod read_error;
 mod sessions;
 pub mod status;

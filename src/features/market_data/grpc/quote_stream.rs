@@ -28,7 +28,10 @@ impl QuoteStreamGrpc {
 
 #[tonic::async_trait]
 impl QuoteStream for QuoteStreamGrpc {
-    async fn start_feed(&self, request: Request<pb::StartFeedRequest>) -> GrpcResult<pb::FeedStatus> {
+    async fn start_feed(
+        &self,
+        request: Request<pb::StartFeedRequest>,
+    ) -> GrpcResult<pb::FeedStatus> {
         command::<StartFeed, _, _>(&self.mediator, &self.tasks, request).await
     }
 
@@ -43,7 +46,10 @@ impl QuoteStream for QuoteStreamGrpc {
         query::<GetFeedStatus, _, _>(&self.mediator, request).await
     }
 
-    async fn subscribe(&self, request: Request<pb::SubscribeRequest>) -> GrpcResult<pb::Subscription> {
+    async fn subscribe(
+        &self,
+        request: Request<pb::SubscribeRequest>,
+    ) -> GrpcResult<pb::Subscription> {
         command::<Subscribe, _, _>(&self.mediator, &self.tasks, request).await
     }
 

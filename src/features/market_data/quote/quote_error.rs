@@ -29,7 +29,9 @@ pub enum QuoteError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     /// The cursor lies before what is kept.
-    #[error("the cursor lies before the oldest entry that is kept: resume from `earliest_cursor`, or give start_time")]
+    #[error(
+        "the cursor lies before the oldest entry that is kept: resume from `earliest_cursor`, or give start_time"
+    )]
     CursorExpired {
         /// The earliest place to resume from.
         earliest: String,

@@ -105,9 +105,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<TrackSnapshot> {
         None => None,
     };
     let days = kept.days.into_iter().map(|(open, day)| Some((read_time(open), read_values(day)?)));
-    let parents = kept.parents.into_iter().map(|(interval, bar)| {
-        Some((interval.parse::<Interval>().ok()?, read_parent(bar)?))
-    });
+    let parents = kept
+        .parents
+        .into_iter()
+        .map(|(interval, bar)| Some((interval.parse::<Interval>().ok()?, read_parent(bar)?)));
     Some(TrackSnapshot {
         symbol: Symbol::parse(&kept.symbol).ok()?,
         event_time: kept.event_time.map(read_time),
@@ -199,8 +200,7 @@ fn told(bar: &StoredBar) -> Told {
 
 fn read_told((open, values, revision, source, ticks): Told) -> Option<StoredBar> {
     let source: BarSource = source.parse().ok()?;
-    let mut bar =
-        StoredBar::with_revision(read_time(open), read_values(values)?, revision, source);
+    let mut bar = StoredBar::with_revision(read_time(open), read_values(values)?, revision, source);
     bar.tick_count = ticks;
     Some(bar)
 }

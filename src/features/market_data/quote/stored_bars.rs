@@ -57,7 +57,8 @@ impl StoredBars {
             bars: VecDeque::new(),
             exhausted: false,
         };
-        let pairs = symbols.iter().flat_map(|symbol| intervals.iter().map(move |each| (symbol, each)));
+        let pairs =
+            symbols.iter().flat_map(|symbol| intervals.iter().map(move |each| (symbol, each)));
         let runs: Vec<Run> = pairs.map(run).collect();
         let page = (HELD / runs.len().max(1)).clamp(16, 2_000).try_into().unwrap_or(16);
         let unfilled = (0..runs.len()).collect();
@@ -90,7 +91,8 @@ impl StoredBars {
             };
             let bar = self.runs.get_mut(index).and_then(|run| run.bars.pop_front());
             self.unfilled.push(index);
-            let place = StoredPosition { close_time, symbol, interval, start_time: self.start_time };
+            let place =
+                StoredPosition { close_time, symbol, interval, start_time: self.start_time };
             let is_behind = self.position.as_ref().is_none_or(|position| *position < place);
             if let Some(bar) = bar.filter(|_| is_behind) {
                 self.position = Some(place.clone());

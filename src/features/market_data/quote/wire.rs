@@ -7,14 +7,14 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
+use super::cursor::Cursor;
 use super::feed_state::{Connection, FeedState, Subscription, SubscriptionState};
+use super::hub::LatestQuote;
 use super::queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,
 };
 use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
 use super::stream_quotes::{QuoteNews, SequencedQuote, StreamQuotes};
-use super::cursor::Cursor;
-use super::hub::LatestQuote;
 use crate::common::constants::MAX_STREAM_SYMBOLS;
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::common::grpc::to_status;
@@ -126,15 +126,19 @@ impl TryFrom<pb::StreamBarsRequest> for StreamBars {
             Some(stream_bars_request::From::StartTime(time)) => {
                 violations.time("start_time", Some(time)).map_or(BarsFrom::Now, BarsFrom::Time)
             }
-            Some(stream_bars_request::From::ResumeCursor(cursor)) => match Cursor::decode(&cursor) {
-                Some(cursor) => BarsFrom::Cursor(BarCursor(cursor)),
-                None => {
-                    violations.push("resume_cursor", "must be the cursor of an event, unchanged");
-                    BarsFrom::Now
+            Some(stream_bars_request::From::ResumeCursor(cursor)) => {
+                match Cursor::decode(&cursor) {
+                    Some(cursor) => BarsFrom::Cursor(BarCursor(cursor)),
+                    None => {
+                        violations
+                            .push("resume_cursor", "must be the cursor of an event, unchanged");
+                        BarsFrom::Now
+                    }
                 }
-            },
+            }
         };
-        let (intervals, include_forming) = (intervals.into_iter().collect(), request.include_forming);
+        let (intervals, include_forming) =
+            (intervals.into_iter().collect(), request.include_forming);
         violations.finish(Some(Self { symbols, intervals, include_forming, from }))
     }
 }

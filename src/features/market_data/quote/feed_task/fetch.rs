@@ -17,9 +17,7 @@ use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::symbol::{SymbolAggregate, TradingSession};
 use crate::features::market_data::quote::quote_service::QuoteServiceParts;
 use crate::features::market_data::quote::snapshot_codec;
-use crate::infrastructure::interfaces::{
-    HistoryDepth, HistoryPage, HistoryRequest, ProviderError,
-};
+use crate::infrastructure::interfaces::{HistoryDepth, HistoryPage, HistoryRequest, ProviderError};
 
 /// Daily bars that a join asks for: the earlier of a week's and a month's first session.
 const DAYS: u32 = 32;

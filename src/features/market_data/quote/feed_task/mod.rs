@@ -110,7 +110,8 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, fetched) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
-        let writer = writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
+        let writer =
+            writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         let mut task = Self {
             manager: BarManager::new(options.rules),
