@@ -63,8 +63,10 @@ impl Watch {
             pending().await
         };
         tokio::select! {
-            ended = watching => ended,
+            // The signal is listened for before anything is shown: who sees a line may send it.
+            biased;
             failed = stopping => failed,
+            ended = watching => ended,
         }
     }
 }
