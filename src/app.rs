@@ -37,7 +37,9 @@ use crate::infrastructure::interfaces::HistoryProvider;
 use crate::infrastructure::persistence::{
     Cache, CacheConfig, Database, DatabaseConfig, SeriesCache,
 };
-use crate::infrastructure::tradingview::{Credentials, TradingView, TradingViewConfig};
+use crate::infrastructure::tradingview::{
+    ConfigError, Credentials, TradingView, TradingViewConfig,
+};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::market_data_server::MarketDataServer;
 use crate::proto::v1::quote_stream_server::QuoteStreamServer;
@@ -209,7 +211,19 @@ fn provider(settings: &Settings, lifecycle: &Lifecycle) -> Result<Arc<TradingVie
         ..TradingViewConfig::default()
     };
     let client = TradingView::new(config, lifecycle.tracker().clone(), lifecycle.token());
-    client.map(Arc::new).map_err(|error| with_causes(&error))
+    client.map(Arc::new).map_err(|error| match (&error, &tradingview.ca_file) {
+        (ConfigError::Tls(_), Some(_)) => format!(
+            "TRADINGVIEW_CA_FILE: {}; give a file of PEM certificates, or unset it to do without",
+            with_causes(&error)
+        ),
+        (
+            ConfigError::Tls(_)
+            | ConfigError::Url { .. }
+            | ConfigError::Origin
+            | ConfigError::Http(_),
+            _,
+        ) => with_causes(&error),
+    })
 }
 
 fn credentials(auth: &TradingViewAuth) -> Credentials {

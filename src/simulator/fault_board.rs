@@ -1,5 +1,6 @@
 //! The faults that are switched on now.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,12 +20,17 @@ pub(super) struct FaultBoard {
     /// Nobody gets in, and nobody stays, until then; what it was switched on by.
     outage: RwLock<Option<(Instant, FaultSpec)>>,
     changes: watch::Sender<u64>,
+    cuts: AtomicU64,
 }
 
 impl FaultBoard {
     pub(super) fn new(faults: Vec<FaultSpec>) -> Self {
-        let outage = RwLock::new(None);
-        Self { faults: RwLock::new(faults), outage, changes: watch::Sender::new(0) }
+        Self {
+            faults: RwLock::new(faults),
+            outage: RwLock::new(None),
+            changes: watch::Sender::new(0),
+            cuts: AtomicU64::new(0),
+        }
     }
 
     /// The fault of `kind` that concerns `symbol`; one made for the symbol before a general one.
@@ -53,6 +59,9 @@ impl FaultBoard {
         faults.retain(|old| !same_switch(old, &fault));
         if faults.len() >= MAX_FAULTS {
             return false;
+        }
+        if fault.kind() == FaultKind::Cut && fault.symbol().is_none() {
+            self.cuts.fetch_add(1, Ordering::Relaxed);
         }
         faults.push(fault);
         drop(faults);
@@ -83,6 +92,12 @@ impl FaultBoard {
     pub(super) fn is_out(&self, now: Instant) -> bool {
         let outage = self.outage.read().unwrap_or_else(PoisonError::into_inner);
         outage.as_ref().is_some_and(|(until, _)| now < *until)
+    }
+
+    /// How often all connections were told to end. It counts, as a switch that is on for a moment
+    /// only may be off again before a conversation looks.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Relaxed)
     }
 
     /// Tells when anything is switched.

@@ -80,6 +80,8 @@ async fn the_originals_database_is_served_synced_and_migrated() {
     let served = app.bars("NYSE:IBM", Interval::Interval1d, |_| ()).await.unwrap();
     let at_open = served.bars.iter().filter(|bar| bar.open_time.unwrap().seconds % 86_400 != 0);
     assert_eq!(at_open.count(), 10);
+    let status = app.status("NYSE:IBM", Interval::Interval1d).await.unwrap();
+    assert_eq!(status.bar_count, 50, "the row counts what was left");
     app.sync_all("NYSE:IBM", Interval::Interval1d).await.unwrap();
     app.stop().await;
     let rest = app::migrate(&settings_of(), true).await.unwrap();

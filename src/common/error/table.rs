@@ -96,7 +96,7 @@ error_codes! {
         "The provider does not know the symbol.";
     SymbolUnknown "SYMBOL_UNKNOWN" NotFound "ResourceInfo"
         "The symbol is not known here; a first sync makes it known.";
-    NotSynced "NOT_SYNCED" NotFound "metadata `remedy`: the call that would fetch it"
+    NotSynced "NOT_SYNCED" NotFound "metadata `call`, `symbol`, `interval`: what would fetch it"
         "The series was never synced.";
     NotSubscribed "NOT_SUBSCRIBED" NotFound "metadata `remedy`"
         "Nobody subscribed to the symbol.";

@@ -8,6 +8,9 @@ use crate::domain::ohlcv::{Bar, BarSource, BarState};
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::proto::v1 as pb;
 
+/// The seconds that a protobuf timestamp may hold: from 0001-01-01 to the end of 9999-12-31.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
 /// Reads request fields and notes what is wrong with them.
 pub(super) trait ReadFields {
     /// The symbol in `symbol`.
@@ -50,12 +53,13 @@ impl ReadFields for FieldViolations {
 
     fn time(&mut self, field: &str, value: Option<PbTimestamp>) -> Option<Timestamp> {
         let value = value?;
-        let nanos_fit = (0..1_000_000_000).contains(&value.nanos);
-        let time = Timestamp::new(value.seconds, value.nanos).ok().filter(|_| nanos_fit);
-        if time.is_none() {
+        let fits = SECONDS.contains(&value.seconds) && (0..1_000_000_000).contains(&value.nanos);
+        if !fits {
             self.push(field, "must be a time between the years 1 and 9999");
+            return None;
         }
-        time
+        // The last hours of the year 9999 are past the library's last time, and as far as any.
+        Some(Timestamp::new(value.seconds, value.nanos).unwrap_or(Timestamp::MAX))
     }
 
     fn range(
@@ -189,6 +193,21 @@ mod tests {
             assert_eq!(interval_from_pb(interval(each)), Some(each));
         }
         assert_eq!(interval_from_pb(pb::Interval::Unspecified), None);
+    }
+
+    #[test]
+    fn every_time_that_protobuf_has_is_one_and_no_other() {
+        let read = |seconds, nanos| {
+            let mut violations = FieldViolations::default();
+            violations.time("t", Some(PbTimestamp { seconds, nanos }))
+        };
+        assert_eq!(read(-62_135_596_800, 0).unwrap().to_string(), "0001-01-01T00:00:00Z");
+        assert_eq!(read(253_402_300_799, 999_999_999), Some(Timestamp::MAX), "the far end");
+        for (seconds, nanos) in
+            [(-62_135_596_801, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)]
+        {
+            assert_eq!(read(seconds, nanos), None, "{seconds} s, {nanos} ns");
+        }
     }
 
     proptest! {

@@ -37,6 +37,7 @@ pub(in crate::simulator) struct Dialogue {
     dead: bool,
     /// Whether markets may have something to tell.
     pub(super) updates_wait: bool,
+    cuts_seen: u64,
 }
 
 impl Dialogue {
@@ -44,6 +45,7 @@ impl Dialogue {
     pub(in crate::simulator) fn new(shared: Arc<Shared>, number: u64, now: Instant) -> Self {
         let mut outbox = Outbox::default();
         let dead = shared.faults.find(FaultKind::Dead, None).is_some();
+        let cuts_seen = shared.faults.cuts();
         if !shared.faults.is_on(FaultKind::NoHello, None) {
             outbox.send(now, hello(number, shared.clock.now()));
         }
@@ -60,6 +62,7 @@ impl Dialogue {
             unanswered: VecDeque::new(),
             dead,
             updates_wait: false,
+            cuts_seen,
         }
     }
 
@@ -154,8 +157,12 @@ impl Dialogue {
             self.outbox.cut(now);
         }
         self.something_happened();
-        if let Some(cut) = self.shared.faults.find(FaultKind::Cut, None) {
-            self.outbox.cut(now + millis(cut.number().unwrap_or_default()));
+        let cuts = self.shared.faults.cuts();
+        if cuts > self.cuts_seen {
+            self.cuts_seen = cuts;
+            let cut = self.shared.faults.find(FaultKind::Cut, None);
+            let wait = cut.and_then(|cut| cut.number()).unwrap_or_default();
+            self.outbox.cut(now + millis(wait));
         }
     }
 

@@ -182,7 +182,8 @@ impl Instrument {
             let minutes = &self.sources.minutes_of_trades;
             self.trades_cover(range).then(|| merged(minutes, range))
         } else {
-            self.covering(interval, range).map(|children| merged(&children, range))
+            let children = self.covering(interval, range).map(|children| merged(&children, range));
+            children.or_else(|| self.begun(interval, range).map(Some))
         };
         match made {
             Some(made) => {
@@ -210,6 +211,13 @@ impl Instrument {
                 && (children.last().is_some_and(reaches));
             covers.then_some(children)
         })
+    }
+
+    /// What shorter bars know of the day or hour in which a replay starts, all of it or not.
+    fn begun(&self, interval: Interval, range: BarRange) -> Option<WorldBar> {
+        let shorter = Interval::ALL.into_iter().filter(|each| fits(*each, interval));
+        let mut shorter = shorter.filter(|each| self.sources.replayed && self.is_source(*each));
+        shorter.find_map(|each| merged(&self.bars(each)?, range))
     }
 
     fn trades_cover(&self, range: BarRange) -> bool {

@@ -8,7 +8,7 @@ use mongodb::options::IndexOptions;
 use mongodb::{Client, IndexModel};
 use pocketquant::domain::ohlcv::{BarSource, Ohlcv, StoredBar};
 use pocketquant::domain::shared::{Interval, Symbol};
-use pocketquant::domain::sync::SyncState;
+use pocketquant::domain::sync::{SyncState, SyncStatus};
 use pocketquant::infrastructure::persistence::{
     Database, DatabaseConfig, DatabaseError, SymbolFilter, SyncStatusFilter,
 };
@@ -163,6 +163,42 @@ async fn names_that_are_not_ours_do_not_hide_the_others() {
     assert_eq!(listed.len(), 1);
     let statuses = database.sync_statuses();
     assert_eq!(statuses.list(&SyncStatusFilter::default(), None, 9).await.unwrap(), []);
+    // A list that asks for one is not ended by what comes before it.
+    let listed = database.symbols().list(&SymbolFilter::default(), None, 1).await.unwrap();
+    assert_eq!(listed.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod: run scripts/test"]
+async fn a_status_that_cannot_be_read_hides_no_other_and_is_written_anew() {
+    let name = fresh_name();
+    let raw = raw(&name).await.collection::<Document>("sync_status");
+    let row = |interval, status| {
+        doc! { "symbol": "AAPL", "exchange": "NASDAQ", "interval": interval, "status": status }
+    };
+    raw.insert_many([row("1d", "strange"), row("1h", "completed")]).await.unwrap();
+    let database = connect(&servers::mongodb_url().await, &name).await.unwrap();
+    let statuses = database.sync_statuses();
+    let listed = statuses.list(&SyncStatusFilter::default(), None, 1).await.unwrap();
+    assert_eq!((listed.len(), listed[0].series.interval), (1, Interval::H1));
+    let daily = series("NASDAQ:AAPL", Interval::D1);
+    assert_eq!(statuses.get(&daily).await.unwrap(), None);
+    statuses.put(&SyncStatus::pending(daily.clone()), time(0)).await.unwrap();
+    assert_eq!(statuses.get(&daily).await.unwrap().unwrap().state, SyncState::Pending);
+    assert_eq!(raw.count_documents(doc! {}).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod: run scripts/test"]
+async fn a_volume_that_is_not_a_number_is_none() {
+    let name = fresh_name();
+    let mut bar = old_bar(time(0), 5.0);
+    bar.insert("volume", f64::NAN);
+    raw(&name).await.collection::<Document>("ohlcv").insert_one(bar).await.unwrap();
+    let database = connect(&servers::mongodb_url().await, &name).await.unwrap();
+    let daily = series("NASDAQ:AAPL", Interval::D1);
+    let bars = database.bars().stretch(&daily, time(0), time(9)).await.unwrap();
+    assert_eq!((bars.len(), bars[0].values.volume()), (1, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

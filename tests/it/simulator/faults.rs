@@ -106,6 +106,17 @@ async fn a_cut_that_is_switched_on_ends_open_connections() {
 }
 
 #[tokio::test]
+async fn a_cut_that_is_on_for_a_moment_ends_open_connections_too() {
+    let simulator = Running::start(Folder::small().config()).await;
+    let mut client = Client::greeted(&simulator.ws_url).await;
+    simulator.control.switch_on("cut".parse().unwrap());
+    simulator.control.switch_off(&"cut".parse().unwrap());
+    assert_eq!(client.hear().await, Heard::End);
+    let mut later = asking(&simulator).await;
+    first(&mut later, "series_completed").await;
+}
+
+#[tokio::test]
 async fn a_cut_mid_history_comes_after_the_bars_it_counts() {
     for (fault, bars) in [("cut-mid-history", 2), ("cut-mid-history=3@NYSE:IBM", 3)] {
         let simulator = faulty(fault).await;

@@ -6,6 +6,8 @@ mod faults;
 mod history;
 mod pages;
 mod quotes;
+mod replay;
+mod replay_faults;
 mod world;
 
 use std::path::{Path, PathBuf};

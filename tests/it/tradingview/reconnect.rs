@@ -108,10 +108,9 @@ async fn a_403_is_tried_again_with_growing_pauses() {
     connection.expect("quote_add_symbols").await;
     connection.say(&completed(&session, "NYSE:IBM")).await;
     feed.is_connected().await;
+    feed.complete("NYSE:IBM").await;
     drop(connection);
-    while !matches!(feed.next().await, FeedEvent::State(FeedState::Reconnecting { attempt: 1, .. }))
-    {
-    }
+    assert_eq!(feed.reconnecting().await.1, 1, "it held, so the pauses begin anew");
 }
 
 #[tokio::test]

@@ -151,8 +151,16 @@ impl SyncRun {
         let summary = self.database.bars().summary(series).await?;
         let (count, last) = (summary.bar_count, summary.last_bar_at);
         if status.state != SyncState::Syncing {
-            // It ended before it began: there is nothing to take back.
-            return Ok(None);
+            if outcome.is_err() {
+                // It ended before it began, or another process had the last word.
+                return Ok(None);
+            }
+            // Another process that shares the database took it for interrupted, or ended its own
+            // sync of the series first. What is stored is stored: the row says so.
+            if let Err(refused) = status.start() {
+                error!(%series, error = %refused, "the status of {series} cannot be followed");
+                return Ok(None);
+            }
         }
         let step = match outcome {
             Ok(_) => status.complete(Timestamp::now(), count, last),

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::domain::ohlcv::StoredBar;
 use crate::domain::shared::{Interval, Series};
 use crate::domain::symbol::TradingSession;
+use crate::domain::sync::SyncState;
 use crate::infrastructure::persistence::{
     BarOrder, BarQuery, Database, DatabaseError, SeriesCache, SymbolFilter,
 };
@@ -101,8 +102,21 @@ pub async fn migrate(
         let removed = database.bars().delete(series, &open_times).await;
         cache.finish_write(series).await;
         report.removed += removed?;
+        recount(database, series).await?;
     }
     Ok(report)
+}
+
+/// Makes the series' status row count what is stored now. A sync under way counts when it ends.
+async fn recount(database: &Database, series: &Series) -> Result<(), DatabaseError> {
+    let statuses = database.sync_statuses();
+    let stored = statuses.get(series).await?;
+    let Some(mut status) = stored.filter(|status| status.state != SyncState::Syncing) else {
+        return Ok(());
+    };
+    let summary = database.bars().summary(series).await?;
+    (status.bar_count, status.last_bar_at) = (summary.bar_count, summary.last_bar_at);
+    statuses.put(&status, Timestamp::now()).await
 }
 
 async fn survey_series(
