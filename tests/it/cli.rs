@@ -330,14 +330,16 @@ async fn the_demo_reads_back_every_bar_and_cleans_up() {
         ("BINANCE:BTCUSDT 1h", 55_765),
         ("NYSE:IBM 1d", 3_270),
         ("NASDAQ:AAPL-UNADJ 1d", 3_270),
-        ("CME:ES 1m", 2_264),
-        ("CME:ES 1h", 39),
+        ("BINANCE:BTCUSDT 1d", 2_329),
     ] {
         let line = said.out.lines().find(|line| line.contains(series) && line.contains(" page"));
         let line = line.unwrap_or_else(|| panic!("{series}: {}", said.out));
         let count = bars.to_string();
         assert!(line.matches(&count).count() >= 2 && line.contains(": equal"), "{line}");
     }
+    let live: Vec<_> = said.out.lines().filter(|line| line.contains("CME:ES 1m 2013")).collect();
+    assert!(live.len() >= 4 && said.out.contains("CME:ES 5m 2013"), "{}", said.out);
+    assert!(live.iter().all(|line| line.contains("source ticks, equal to")), "{live:#?}");
     assert!(said.out.contains("grpcurl -plaintext") && said.out.contains("2013-03-01T14:30:00Z"));
     assert_eq!(entries(temporary.path()), 0, "the temporary folder is removed");
 }

@@ -11,16 +11,23 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::times::parse_time;
+use super::live::FileMinutes;
+
+const DAMAGED: &str = "the demo's data is damaged";
 
 const SYMBOLS: &[u8] = include_bytes!("../../../demo/symbols.json");
 
+/// The trades that are replayed; the simulator unpacks them itself.
+const TRADES: &[u8] = include_bytes!("../../../demo/ticks/CME_ES_trades.csv.gz");
+
 /// Name (of the file, without its ending) and content.
-const FILES: [(&str, &[u8]); 4] = [
+const FILES: [(&str, &[u8]); 3] = [
     ("BINANCE_BTCUSDT_1h", include_bytes!("../../../demo/BINANCE_BTCUSDT_1h.csv.gz")),
     ("NYSE_IBM_1d", include_bytes!("../../../demo/NYSE_IBM_1d.csv.gz")),
     ("NASDAQ_AAPL-UNADJ_1d", include_bytes!("../../../demo/NASDAQ_AAPL-UNADJ_1d.csv.gz")),
-    ("CME_ES_1m", include_bytes!("../../../demo/CME_ES_1m.csv.gz")),
 ];
+/// What the trades come to, minute by minute.
+const MINUTES: &[u8] = include_bytes!("../../../demo/CME_ES_1m.csv.gz");
 
 /// The times in each file, oldest first, by its name.
 pub(super) type FileTimes = HashMap<&'static str, Vec<Timestamp>>;
@@ -39,20 +46,42 @@ pub(super) fn unpack(folder: &Path) -> anyhow::Result<FileTimes> {
         fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))
     };
     write("symbols.json", SYMBOLS)?;
+    fs::create_dir_all(folder.join("ticks")).context("cannot make a temporary folder")?;
+    write("ticks/CME_ES_trades.csv.gz", TRADES)?;
     let mut times = FileTimes::new();
     for (name, packed) in FILES {
-        let mut content = Vec::new();
-        GzDecoder::new(packed).read_to_end(&mut content).context("the demo's data is damaged")?;
+        let content = unpacked(packed)?;
         write(&format!("{name}.csv"), &content)?;
         times.insert(name, times_in(&content)?);
     }
     Ok(times)
 }
 
+/// The minutes that the trades come to.
+pub(super) fn minutes() -> anyhow::Result<FileMinutes> {
+    let content = unpacked(MINUTES)?;
+    let mut rows = csv::Reader::from_reader(content.as_slice());
+    let read = |row: Result<MinuteRow, csv::Error>| {
+        let (time, open, high, low, close, volume) = row.context(DAMAGED)?;
+        let time = parse_time(&time).map_err(anyhow::Error::msg).context(DAMAGED)?;
+        Ok((time, [open, high, low, close, volume]))
+    };
+    rows.deserialize().map(read).collect()
+}
+
+/// Time, open, high, low, close, volume.
+type MinuteRow = (String, f64, f64, f64, f64, f64);
+
+fn unpacked(packed: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut content).context(DAMAGED)?;
+    Ok(content)
+}
+
 fn times_in(content: &[u8]) -> anyhow::Result<Vec<Timestamp>> {
     let mut rows = csv::Reader::from_reader(content);
     let read = |row: Result<Row, csv::Error>| {
-        parse_time(&row?.time).map_err(anyhow::Error::msg).context("the demo's data is damaged")
+        parse_time(&row?.time).map_err(anyhow::Error::msg).context(DAMAGED)
     };
     rows.deserialize().map(read).collect()
 }
@@ -68,7 +97,7 @@ mod tests {
         let rows = |name: &str| times.get(name).map_or(0, Vec::len);
         assert_eq!(rows("BINANCE_BTCUSDT_1h"), 55_765);
         assert_eq!((rows("NYSE_IBM_1d"), rows("NASDAQ_AAPL-UNADJ_1d")), (3_270, 3_270));
-        assert_eq!(rows("CME_ES_1m"), 2_264);
+        assert_eq!(minutes().unwrap().len(), 2_264);
         assert!(times.values().all(|times| times.is_sorted()));
     }
 }

@@ -3,6 +3,7 @@
 //! The client half calls the service over gRPC as any other client would.
 
 mod data;
+mod live;
 mod series;
 mod tour;
 mod world;
@@ -21,10 +22,12 @@ use world::World;
 ///
 /// Starts a simulated provider and the service in one process on a temporary folder, syncs a few
 /// series over gRPC, reads them back page by page, and compares the counts with the files. Then it
-/// stays up for grpcurl and the client commands until Ctrl-C; the folder is removed at the end.
+/// replays recorded trades of a futures market, sixty times as fast, and shows the quotes and the
+/// bars that close on them until Ctrl-C; the folder is removed at the end.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// End when all is shown; the exit code says whether every count is right
+    /// End after the first bars that closed; the exit code says whether every count and every bar
+    /// is right
     #[arg(long)]
     once: bool,
     /// Log what the service does (level info; `LOG_LEVEL` says otherwise)

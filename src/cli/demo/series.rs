@@ -25,7 +25,7 @@ pub(super) struct DemoSeries {
 }
 
 /// What is shown, in this order.
-pub(super) const SERIES: [DemoSeries; 5] = [
+pub(super) const SERIES: [DemoSeries; 4] = [
     DemoSeries {
         symbol: "BINANCE:BTCUSDT",
         interval: Interval::H1,
@@ -48,17 +48,10 @@ pub(super) const SERIES: [DemoSeries; 5] = [
         rolled_up: false,
     },
     DemoSeries {
-        symbol: "CME:ES",
-        interval: Interval::M1,
+        symbol: "BINANCE:BTCUSDT",
+        interval: Interval::D1,
         full: false,
-        file: "CME_ES_1m",
-        rolled_up: false,
-    },
-    DemoSeries {
-        symbol: "CME:ES",
-        interval: Interval::H1,
-        full: false,
-        file: "CME_ES_1m",
+        file: "BINANCE_BTCUSDT_1h",
         rolled_up: true,
     },
 ];
@@ -127,11 +120,11 @@ mod tests {
     fn a_rolled_up_series_has_a_bar_for_each_hour_with_rows() {
         let rows = times(&["2013-09-02T10:01:00Z", "2013-09-02T10:59:00Z", "2013-09-02T12:00:00Z"]);
         let bars = hours(&["2013-09-02T10:00:00Z", "2013-09-02T12:00:00Z"]);
-        assert_eq!(SERIES[4].expected(&bars, &rows).unwrap(), 2);
+        assert_eq!(SERIES[3].expected(&bars, &rows).unwrap(), 2);
         let too_many =
             hours(&["2013-09-02T10:00:00Z", "2013-09-02T11:00:00Z", "2013-09-02T12:00:00Z"]);
-        assert_eq!(SERIES[4].expected(&too_many, &rows).unwrap(), 2);
-        assert!(SERIES[4].expected(&bars[1..], &rows).is_err());
+        assert_eq!(SERIES[3].expected(&too_many, &rows).unwrap(), 2);
+        assert!(SERIES[3].expected(&bars[1..], &rows).is_err());
     }
 
     #[test]

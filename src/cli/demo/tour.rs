@@ -15,7 +15,8 @@ use super::super::output::Output;
 use super::super::pages::Pages;
 use super::super::progress::bar;
 use super::super::times::{from_pb, show_duration};
-use super::data::FileTimes;
+use super::data::{self, FileTimes};
+use super::live::{self, LIVE, SPEED};
 use super::series::{DemoSeries, SERIES};
 use crate::proto::v1::{Bar, BarOrder, GetBarsRequest, SyncResult, SyncSymbolRequest};
 
@@ -60,11 +61,17 @@ impl Tour {
         output.line("\nreading back through gRPC, 5000 bars a page:")?;
         self.compare(&client, &mut output).await?;
         newest_bars(&client, &mut output).await?;
-        output.line(self.invitation())?;
-        if !once {
-            output.line("running until Ctrl-C")?;
+        if once {
+            live::first_bars(ClientOptions::to(self.address)?, &data::minutes()?, &mut output)
+                .await?;
         }
-        output.finish()
+        output.line(self.invitation())?;
+        if once {
+            return output.finish();
+        }
+        output.line(format!("{LIVE}, {SPEED} times as fast as it was; Ctrl-C ends it\n"))?;
+        output.finish()?;
+        live::run(ClientOptions::to(self.address)?).await
     }
 
     async fn sync(&self, client: &Client, series: &DemoSeries) -> anyhow::Result<SyncResult> {
@@ -140,6 +147,7 @@ impl Tour {
 
     fn invitation(&self) -> String {
         let address = self.address;
+        let server = address.to_string();
         let call = |data: &str, method: &str| {
             format!("  grpcurl -plaintext -d '{data}' {address} {method}\n")
         };
@@ -151,7 +159,17 @@ impl Tour {
         text += &call(sync, "pocketquant.v1.MarketData/SyncSymbol");
         text += &call(r#"{"service":"readiness"}"#, "grpc.health.v1.Health/Check");
         text += &call(wrong, "pocketquant.v1.MarketData/GetBars");
-        text + &format!("  pocketquant bars CME:ES -i 1h -n 10 --server http://{address}\n")
+        text += &call(r#"{"symbols":["CME:ES"]}"#, "pocketquant.v1.QuoteStream/StreamQuotes");
+        for command in [&format!("watch bars {LIVE} -i 1m"), "bars BINANCE:BTCUSDT -n 10"] {
+            text = text
+                + "  pocketquant "
+                + command
+                + " --server http://"
+                + &server
+                + "
+";
+        }
+        text
     }
 }
 

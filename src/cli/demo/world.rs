@@ -7,11 +7,12 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use super::super::settings::{isolated, start_logging};
+use super::live::SPEED;
 use crate::app::App;
 use crate::common::constants::SHUTDOWN_GRACE;
 use crate::common::error::with_causes;
 use crate::common::shutdown::{Lifecycle, TaskPanicked};
-use crate::simulator::{Simulator, SimulatorConfig};
+use crate::simulator::{Pace, ReplayConfig, Simulator, SimulatorConfig};
 
 /// Where the service usually is.
 const USUAL_PORT: u16 = 50_051;
@@ -34,13 +35,17 @@ impl World {
         usual_port: bool,
         log_level: &str,
     ) -> anyhow::Result<Self> {
-        let simulator = Simulator::bind(SimulatorConfig::new(data)).await?;
+        let replay = ReplayConfig { pace: Pace::Speed(SPEED), ..ReplayConfig::default() };
+        let config = SimulatorConfig { replay: Some(replay), ..SimulatorConfig::new(data) };
+        let simulator = Simulator::bind(config).await?;
         let endpoints = simulator.endpoints().clone();
         let settings = isolated(&[
             ("GRPC_ADDR", address(usual_port).to_string()),
             ("DATA_DIR", database.display().to_string()),
             ("TRADINGVIEW_WS_URL", endpoints.ws_url),
             ("TRADINGVIEW_HTTP_URL", endpoints.http_url),
+            // The market is as old as its record.
+            ("FEED_CLOCK", "event".to_owned()),
             ("LOG_LEVEL", log_level.to_owned()),
         ])?;
         start_logging(&settings.log)?;

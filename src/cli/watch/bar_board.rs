@@ -33,7 +33,9 @@ pub(in crate::cli) struct BarBoard {
 }
 
 impl BarBoard {
-    fn take_in(&mut self, event: &Event) {
+    /// Takes in what the server says.
+    pub(in crate::cli) fn take(&mut self, event: &BarEvent) {
+        let Some(event) = &event.event else { return };
         match event {
             Event::Bar(series) => {
                 if let Some(bar) = &series.bar {
@@ -103,8 +105,8 @@ impl Board for BarBoard {
 
     fn hear(&mut self, heard: &Heard<BarEvent>) {
         self.situation.hear(heard);
-        if let Heard::Event(BarEvent { event: Some(event), .. }) = heard {
-            self.take_in(event);
+        if let Heard::Event(event) = heard {
+            self.take(event);
         }
     }
 

@@ -23,8 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, ClientOptions};
 use crate::common::shutdown::stop_signal;
-use follow::{Source, follow};
-use view::{View, show};
+
+pub(super) use bar_board::BarBoard;
+pub(super) use bars::BarSource;
+pub(super) use follow::{Heard, Source, follow};
+pub(super) use quote_board::QuoteBoard;
+pub(super) use quotes::QuoteSource;
+pub(super) use view::{Board, Lines, Says, TableView, View, show};
 
 /// Events that wait to be shown; behind them it is the server's turn to wait.
 const QUEUE: usize = 1024;
@@ -58,8 +63,10 @@ impl Watch {
             pending().await
         };
         tokio::select! {
-            ended = watching => ended,
+            // The signal is listened for before anything is shown: who sees a line may send it.
+            biased;
             failed = stopping => failed,
+            ended = watching => ended,
         }
     }
 }

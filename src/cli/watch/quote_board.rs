@@ -56,7 +56,9 @@ impl QuoteBoard {
         self.rows.get_mut(place)
     }
 
-    fn take_in(&mut self, event: &Event) {
+    /// Takes in what the server says.
+    pub(in crate::cli) fn take(&mut self, event: &QuoteEvent) {
+        let Some(event) = &event.event else { return };
         match event {
             Event::Quote(quote) => {
                 self.updates += 1;
@@ -110,8 +112,8 @@ impl Board for QuoteBoard {
 
     fn hear(&mut self, heard: &Heard<QuoteEvent>) {
         self.situation.hear(heard);
-        if let Heard::Event(QuoteEvent { event: Some(event) }) = heard {
-            self.take_in(event);
+        if let Heard::Event(event) = heard {
+            self.take(event);
         }
     }
 

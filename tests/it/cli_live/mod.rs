@@ -25,7 +25,7 @@ impl std::convert::From<Output> for Said {
         Self {
             out: String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect(),
             err: String::from_utf8(output.stderr).unwrap(),
-            code: output.status.code(),
+            code: output.status.code().or_else(|| panic!("{:?}", output.status)),
         }
     }
 }
