@@ -18,13 +18,13 @@ use super::follow::Follow;
 use super::hub::{Ahead, Hub, LiveChange, RingEntry};
 use super::pace::heartbeat;
 use super::stored_bars::StoredBars;
-use super::stream_bars::{BarEvent, BarNews, BarsFrom, StreamBars};
+use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
 use super::{QuoteError, QuoteService};
 use crate::common::constants::{RETRY_AFTER_OUTAGE, SLOW_CONSUMER_AFTER, STREAM_BATCH_EVERY};
 use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::features::market_data::Sessions;
-use crate::infrastructure::persistence::{Database, DatabaseError, LogFilter};
+use crate::infrastructure::persistence::{Database, DatabaseError, LogFilter, LogHead};
 
 /// Entries that are taken at a time.
 const BATCH: usize = 512;
@@ -77,33 +77,7 @@ impl BarReader {
     ) -> Result<Self, QuoteError> {
         let (hub, database) = (service.hub().clone(), service.database().clone());
         let head = database.bar_log().head().await?;
-        let (phase, sequence) = match query.from {
-            BarsFrom::Now => {
-                let (position, sequence) = hub.newest();
-                (Phase::Live(position), sequence)
-            }
-            BarsFrom::Time(start) => {
-                let stored = StoredBars::new(&query.symbols, &query.intervals, start, None);
-                (Phase::Stored(Box::new(stored)), head.last())
-            }
-            BarsFrom::Cursor(cursor) => {
-                let cursor = cursor.0;
-                if cursor.sequence.saturating_add(1) < head.first {
-                    let earliest = Cursor::at(head.first.saturating_sub(1)).encode();
-                    return Err(QuoteError::CursorExpired { earliest });
-                }
-                let phase = match cursor.stored {
-                    Some(at) => Phase::Stored(Box::new(StoredBars::new(
-                        &query.symbols,
-                        &query.intervals,
-                        at.start_time,
-                        Some(at),
-                    ))),
-                    None => Phase::Log,
-                };
-                (phase, cursor.sequence)
-            }
-        };
+        let (phase, sequence) = begin(&query, &hub, &head)?;
         let mut feed = hub.feed();
         let mut bars = hub.bars_changed();
         let first = BarNews::Feed(feed.borrow_and_update().clone());
@@ -319,5 +293,31 @@ impl BarReader {
             Phase::Log | Phase::Live(_) => None,
         };
         self.ready.push_back((news, Cursor { sequence: self.sequence, stored }));
+    }
+}
+
+/// Where a subscriber begins, and behind which entry of the log.
+fn begin(query: &StreamBars, hub: &Hub, head: &LogHead) -> Result<(Phase, u64), QuoteError> {
+    let stored = |start, position| {
+        let stored = StoredBars::new(&query.symbols, &query.intervals, start, position);
+        Phase::Stored(Box::new(stored))
+    };
+    match &query.from {
+        BarsFrom::Now => {
+            let (position, sequence) = hub.newest();
+            Ok((Phase::Live(position), sequence))
+        }
+        BarsFrom::Time(start) => Ok((stored(*start, None), head.last())),
+        BarsFrom::Cursor(BarCursor(cursor)) => {
+            if cursor.sequence.saturating_add(1) < head.first {
+                let earliest = Cursor::at(head.first.saturating_sub(1)).encode();
+                return Err(QuoteError::CursorExpired { earliest });
+            }
+            let phase = match cursor.stored.clone() {
+                Some(at) => stored(at.start_time, Some(at)),
+                None => Phase::Log,
+            };
+            Ok((phase, cursor.sequence))
+        }
     }
 }

@@ -140,9 +140,9 @@ impl Hub {
         for (sequence, change) in changes {
             ring.push(sequence, change);
         }
-        let changed = ring.next_position != before;
+        let is_new = ring.next_position != before;
         drop(ring);
-        if changed {
+        if is_new {
             self.shared.bars_changed.send_modify(|version| *version += 1);
         }
     }

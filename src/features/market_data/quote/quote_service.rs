@@ -89,7 +89,7 @@ impl QuoteService {
         database.bar_log().recover().await?;
         let hub = Hub::new(epoch, database.bar_log().head().await?.last());
         let (commands, received) = mpsc::channel(COMMANDS);
-        let (released, releases) = mpsc::unbounded_channel();
+        let (released, given_up) = mpsc::unbounded_channel();
         let service = Self {
             hub: hub.clone(),
             database,
@@ -99,7 +99,7 @@ impl QuoteService {
             stopping: parts.lifecycle.token(),
         };
         let lifecycle = parts.lifecycle.clone();
-        let task = FeedTask::new(parts, options, hub, received, releases).await?;
+        let task = FeedTask::new(parts, options, hub, received, given_up).await?;
         drop(lifecycle.spawn("feed", Box::pin(task.run())));
         Ok(service)
     }

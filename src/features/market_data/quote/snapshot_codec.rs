@@ -100,10 +100,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<TrackSnapshot> {
     if kept.version != VERSION {
         return None;
     }
-    let volume = match kept.volume {
-        Some((cumulative, at)) => Some(LastVolume { cumulative, time: at.map(read_time) }),
-        None => None,
-    };
+    let last =
+        |(cumulative, at): (f64, Option<i64>)| LastVolume { cumulative, time: at.map(read_time) };
+    let volume = kept.volume.map(last);
     let days = kept.days.into_iter().map(|(open, day)| Some((read_time(open), read_values(day)?)));
     let parents = kept
         .parents

@@ -22,7 +22,7 @@ const LONGEST_BAR: SignedDuration = SignedDuration::from_hours(40 * 24);
 /// A read of final bars under way.
 pub(super) struct StoredBars {
     start_time: Timestamp,
-    /// The last bar that was handed out.
+    /// The last bar that was handed out, or a place before all of them.
     position: Option<StoredPosition>,
     runs: Vec<Run>,
     page: u32,
@@ -48,6 +48,14 @@ impl StoredBars {
         start_time: Timestamp,
         position: Option<StoredPosition>,
     ) -> Self {
+        // A bar that opens at or after the start closes after it.
+        let before_all = symbols.first().map(|symbol| StoredPosition {
+            close_time: start_time,
+            symbol: symbol.clone(),
+            interval: Interval::M1,
+            start_time,
+        });
+        let position = position.or(before_all);
         let behind = position.as_ref().map_or(Timestamp::MIN, |position| {
             position.close_time.saturating_sub(LONGEST_BAR).unwrap_or(Timestamp::MIN)
         });
@@ -65,7 +73,7 @@ impl StoredBars {
         Self { start_time, position, runs, page, order: BinaryHeap::new(), unfilled }
     }
 
-    /// Behind the last bar that was handed out; none before the first.
+    /// Behind the last bar that was handed out.
     pub(super) fn position(&self) -> Option<StoredPosition> {
         self.position.clone()
     }

@@ -127,14 +127,11 @@ impl TryFrom<pb::StreamBarsRequest> for StreamBars {
                 violations.time("start_time", Some(time)).map_or(BarsFrom::Now, BarsFrom::Time)
             }
             Some(stream_bars_request::From::ResumeCursor(cursor)) => {
-                match Cursor::decode(&cursor) {
-                    Some(cursor) => BarsFrom::Cursor(BarCursor(cursor)),
-                    None => {
-                        violations
-                            .push("resume_cursor", "must be the cursor of an event, unchanged");
-                        BarsFrom::Now
-                    }
+                let cursor = Cursor::decode(&cursor);
+                if cursor.is_none() {
+                    violations.push("resume_cursor", "must be the cursor of an event, unchanged");
                 }
+                cursor.map_or(BarsFrom::Now, |cursor| BarsFrom::Cursor(BarCursor(cursor)))
             }
         };
         let (intervals, include_forming) =

@@ -137,7 +137,7 @@ impl Writer {
         for job in jobs {
             match job {
                 Job::Decided(more) => decided.extend(more),
-                other => {
+                other @ (Job::Keep(_) | Job::Forming(..) | Job::Copy { .. } | Job::Barrier(_)) => {
                     self.write_decided(std::mem::take(&mut decided)).await;
                     self.other(other).await;
                 }

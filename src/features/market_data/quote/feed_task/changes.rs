@@ -66,7 +66,7 @@ impl FeedTask {
             Fetched::Retry(symbol) => {
                 if let Some(followed) = self.symbols.get_mut(&symbol) {
                     followed.progress = super::followed::Progress::Waiting;
-                    self.begin(&symbol).await;
+                    self.begin(&symbol);
                 }
             }
             Fetched::Seeded(symbol, id, minutes) => {

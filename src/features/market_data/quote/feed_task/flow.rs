@@ -145,7 +145,7 @@ impl FeedTask {
     }
 
     /// Copies the newest quotes and forming bars to streams and cache, coalesced.
-    pub(super) async fn copy(&mut self) {
+    pub(super) fn copy(&mut self) {
         let symbols = std::mem::take(&mut self.uncopied);
         let (mut quotes, mut bars, mut forming) = (Vec::new(), Vec::new(), Vec::new());
         for symbol in symbols {

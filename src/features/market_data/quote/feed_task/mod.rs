@@ -108,7 +108,7 @@ impl FeedTask {
         received: mpsc::Receiver<Command>,
         releases: mpsc::UnboundedReceiver<Command>,
     ) -> Result<Self, DatabaseError> {
-        let (fetches, fetched) = mpsc::channel(FETCHED);
+        let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
         let writer =
             writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
@@ -120,7 +120,7 @@ impl FeedTask {
             hub,
             received,
             releases,
-            fetched,
+            fetched: answers,
             fetches,
             jobs,
             symbols: HashMap::new(),
@@ -155,7 +155,7 @@ impl FeedTask {
                 Some(command) = self.received.recv() => self.carry_out(command).await,
                 Some(release) = self.releases.recv() => self.carry_out(release).await,
                 _ = snapshot.tick() => self.save().await,
-                _ = copy.tick() => self.copy().await,
+                _ = copy.tick() => self.copy(),
                 Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link) => match events {
                     Some(events) => self.take_events(events).await,
@@ -218,7 +218,7 @@ impl FeedTask {
         });
         let followed: Vec<Symbol> = self.symbols.keys().cloned().collect();
         for symbol in followed {
-            self.begin(&symbol).await;
+            self.begin(&symbol);
         }
         info!("the feed started");
     }

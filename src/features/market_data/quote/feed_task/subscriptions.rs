@@ -46,7 +46,7 @@ impl FeedTask {
         self.parts.database.subscriptions().put(&row).await?;
         self.symbols.entry(symbol.clone()).or_default().subscribed_at = Some(created_at);
         self.count();
-        self.begin(&symbol).await;
+        self.begin(&symbol);
         Ok(self.subscription(&symbol, created_at))
     }
 
@@ -85,7 +85,7 @@ impl FeedTask {
                 (Progress::Refused, Some(error)) => followed.decide(&Verdict::Refused(error)),
                 (_, _) => {}
             }
-            self.begin(&symbol).await;
+            self.begin(&symbol);
         }
         self.count();
     }
@@ -110,7 +110,7 @@ impl FeedTask {
     }
 
     /// Asks for a symbol's session, where nothing is under way. No tick is taken before it is known.
-    pub(super) async fn begin(&mut self, symbol: &Symbol) {
+    pub(super) fn begin(&mut self, symbol: &Symbol) {
         let running = self.started && self.link.is_some();
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if !running || !matches!(followed.progress, Progress::Waiting) {
@@ -247,7 +247,9 @@ impl FeedTask {
         self.hub.forget(symbol);
         self.parts.live.set(symbol, Live::default());
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
-        if let Err(error) = self.parts.database.feed_state().delete(&[symbol.clone()]).await {
+        if let Err(error) =
+            self.parts.database.feed_state().delete(std::slice::from_ref(symbol)).await
+        {
             warn!(%symbol, %error, "what was kept of {symbol} could not be removed");
         }
         self.count();
