@@ -258,7 +258,7 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
     let interval = i32::from(Interval::Interval1m);
     let caught_up = async {
         let is_seen = |seen: &Seen, bar: &ExportedBar| {
-            seen.get(&(interval, bar.time_ms)).is_some_and(|(_, values)| *values == bar.values)
+            seen.get(&(interval, bar.time_ms)).map(|(_, values)| values) == Some(&bar.values)
         };
         while !minutes.iter().all(|bar| is_seen(&seen, bar)) {
             let some = timeout(Duration::from_secs(1), follow(&mut quotes, &mut cursor, &mut seen));

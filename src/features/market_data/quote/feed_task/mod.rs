@@ -139,7 +139,7 @@ impl FeedTask {
     /// Serves until the service stops; then keeps what is forming.
     pub(super) async fn run(mut self) {
         if self.options.autostart {
-            self.start().await;
+            self.start();
         }
         let stopping = self.parts.lifecycle.token();
         let mut copy = interval(COPY_EVERY);
@@ -173,7 +173,7 @@ impl FeedTask {
         match command {
             Command::Start(answer) => {
                 let before = self.started;
-                self.start().await;
+                self.start();
                 drop(answer.send((self.status(), before)));
             }
             Command::Stop(answer) => {
@@ -190,7 +190,7 @@ impl FeedTask {
                 drop(answer.send(outcome));
             }
             Command::Subscriptions(answer) => drop(answer.send(self.subscriptions())),
-            Command::Follow(symbols, verdicts) => self.follow(symbols, &verdicts).await,
+            Command::Follow(symbols, verdicts) => self.follow(symbols, &verdicts),
             Command::Release(symbols) => self.release(symbols).await,
             Command::IsFollowed(symbol, answer) => {
                 let _heard = answer.send(self.symbols.contains_key(&symbol));
@@ -204,7 +204,7 @@ impl FeedTask {
     }
 
     /// Connects once something is followed. Starting after a refusal tries again.
-    async fn start(&mut self) {
+    fn start(&mut self) {
         if self.started && self.link.is_some() {
             return;
         }

@@ -71,7 +71,7 @@ impl FeedTask {
         subscribed
     }
 
-    pub(super) async fn follow(
+    pub(super) fn follow(
         &mut self,
         symbols: Vec<Symbol>,
         verdicts: &mpsc::UnboundedSender<Verdict>,
