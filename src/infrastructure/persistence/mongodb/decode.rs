@@ -59,7 +59,8 @@ impl<'document> BarFields<'document> {
                 "high" => self.high = number(name, value()?)?,
                 "low" => self.low = number(name, value()?)?,
                 "close" => self.close = number(name, value()?)?,
-                "volume" => self.volume = number(name, value()?)?,
+                // Some tools write a volume that is not there as NaN.
+                "volume" => self.volume = number(name, value()?)?.filter(|volume| !volume.is_nan()),
                 "state" => self.state = text(name, value()?)?,
                 "revision" => self.revision = whole(name, value()?)?,
                 "source" => self.source = text(name, value()?)?,

@@ -29,7 +29,7 @@ impl Symbols {
         let get = async move {
             let found = collection.find_one(filter).max_time(DEADLINE).await;
             match found.map_err(|error| database_error(&error))? {
-                Some(document) => read_info(&document),
+                Some(document) => Ok(read_info(&document)),
                 None => Ok(None),
             }
         };
@@ -86,11 +86,12 @@ impl Symbols {
             );
         }
         let collection = self.0.raw(COLLECTION);
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let list = async move {
             let found = collection
                 .find(query)
                 .sort(doc! { "exchange": 1, "symbol": 1 })
-                .limit(i64::from(limit))
+                .batch_size(limit)
                 .max_time(DEADLINE)
                 .await;
             let mut cursor = found.map_err(|error| database_error(&error))?;
@@ -98,7 +99,11 @@ impl Symbols {
             while let Some(document) =
                 cursor.try_next().await.map_err(|error| database_error(&error))?
             {
-                all.extend(read_info(&document)?);
+                all.extend(read_info(&document));
+                // Counted here: what is left alone must not end the list early.
+                if all.len() >= wanted {
+                    break;
+                }
             }
             Ok(all)
         };
@@ -148,19 +153,18 @@ fn change(info: &SymbolInfo) -> Document {
     change
 }
 
-/// None where the name cannot be one of ours: it cannot be asked for either.
-fn read_info(document: &RawDocument) -> Result<Option<SymbolInfo>, DatabaseError> {
+/// None where it cannot be read, which is logged: one such document must not hide the others, and
+/// the next sync of the symbol writes it anew.
+fn read_info(document: &RawDocument) -> Option<SymbolInfo> {
     let part = |name| document.get_str(name).unwrap_or_default();
-    let Ok(symbol) = Symbol::new(part("exchange"), part("symbol")) else {
-        tracing::warn!(
-            exchange = part("exchange"),
-            symbol = part("symbol"),
-            "an unreadable symbol is left alone"
-        );
-        return Ok(None);
-    };
-    let corrupt = |detail| DatabaseError::corrupt(COLLECTION, symbol.to_string(), detail);
-    read_fields(document, symbol.clone()).map(Some).map_err(corrupt)
+    let (exchange, symbol) = (part("exchange"), part("symbol"));
+    let read = Symbol::new(exchange, symbol)
+        .map_err(|error| error.to_string())
+        .and_then(|symbol| read_fields(document, symbol));
+    read.map_err(|error| {
+        tracing::warn!(exchange, symbol, error, "an unreadable symbol is left alone");
+    })
+    .ok()
 }
 
 fn read_fields(document: &RawDocument, symbol: Symbol) -> Result<SymbolInfo, String> {

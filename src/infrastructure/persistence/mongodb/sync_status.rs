@@ -31,7 +31,7 @@ impl SyncStatuses {
         let get = async move {
             let found = collection.find_one(filter).max_time(DEADLINE).await;
             match found.map_err(|error| database_error(&error))? {
-                Some(document) => read_status(&document),
+                Some(document) => Ok(read_status(&document)),
                 None => Ok(None),
             }
         };
@@ -84,11 +84,12 @@ impl SyncStatuses {
         }
         let query = list_filter(filter, after);
         let collection = self.0.raw(COLLECTION);
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let list = async move {
             let found = collection
                 .find(query)
                 .sort(doc! { "exchange": 1, "symbol": 1, "interval": 1 })
-                .limit(i64::from(limit))
+                .batch_size(limit)
                 .max_time(DEADLINE)
                 .await;
             let mut cursor = found.map_err(|error| database_error(&error))?;
@@ -96,7 +97,11 @@ impl SyncStatuses {
             while let Some(document) =
                 cursor.try_next().await.map_err(|error| database_error(&error))?
             {
-                all.extend(read_status(&document)?);
+                all.extend(read_status(&document));
+                // Counted here: what is left alone must not end the list early.
+                if all.len() >= wanted {
+                    break;
+                }
             }
             Ok(all)
         };
@@ -150,18 +155,25 @@ fn list_filter(filter: &SyncStatusFilter, after: Option<&Series>) -> Document {
     query
 }
 
-/// None where the name cannot be one of ours: it cannot be asked for either.
-fn read_status(document: &RawDocument) -> Result<Option<SyncStatus>, DatabaseError> {
+/// None where it cannot be read, which is logged: one such document must not hide the others, and
+/// the next sync of the series writes it anew.
+fn read_status(document: &RawDocument) -> Option<SyncStatus> {
     let part = |name| document.get_str(name).unwrap_or_default();
-    let symbol = Symbol::new(part("exchange"), part("symbol")).ok();
-    let Some((symbol, interval)) = symbol.zip(part("interval").parse().ok()) else {
-        let (exchange, symbol) = (part("exchange"), part("symbol"));
-        tracing::warn!(exchange, symbol, "an unreadable sync status is left alone");
-        return Ok(None);
-    };
-    let series = Series::new(symbol, interval);
-    let corrupt = |detail| DatabaseError::corrupt(COLLECTION, series.to_string(), detail);
-    read_fields(document, series.clone()).map(Some).map_err(corrupt)
+    let (exchange, symbol, interval) = (part("exchange"), part("symbol"), part("interval"));
+    let series = Symbol::new(exchange, symbol).ok().zip(interval.parse().ok());
+    let read = series
+        .ok_or_else(|| "its name cannot be one of ours".to_owned())
+        .and_then(|(symbol, interval)| read_fields(document, Series::new(symbol, interval)));
+    read.map_err(|error| {
+        tracing::warn!(
+            exchange,
+            symbol,
+            interval,
+            error,
+            "an unreadable sync status is left alone"
+        );
+    })
+    .ok()
 }
 
 fn read_fields(document: &RawDocument, series: Series) -> Result<SyncStatus, String> {
