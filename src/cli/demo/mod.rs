@@ -43,7 +43,9 @@ impl Demo {
             .context("cannot make a temporary folder")?;
         let (data, database) = (folder.path().join("data"), folder.path().join("database"));
         let times = data::unpack(&data)?;
-        let log_level = if self.verbose { "info" } else { "warn" };
+        // Its own end interrupts its own streams, which is no trouble.
+        let quiet = "warn,pocketquant::common::grpc=error";
+        let log_level = if self.verbose { "info" } else { quiet };
         // Heard from the start: the folder is removed in any case.
         let mut stop = pin!(stop_signal());
         let world = tokio::select! {

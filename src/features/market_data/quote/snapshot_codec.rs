@@ -31,7 +31,11 @@ struct Kept {
     minutes: Vec<Minute>,
     parents: Vec<(String, Parent)>,
     refetches: Vec<Range>,
+    repairs: Vec<(String, Range)>,
 }
+
+/// Bars that are to be fetched again, and are not yet.
+pub(super) type Repairs = Vec<(Interval, BarRange)>;
 
 /// Microseconds since 1970.
 type Range = (i64, i64);
@@ -67,8 +71,8 @@ struct Parent {
     told: Option<Told>,
 }
 
-/// The bytes of `snapshot`.
-pub(super) fn encode(snapshot: &TrackSnapshot) -> Bytes {
+/// The bytes of `snapshot` and of the `repairs` that are under way.
+pub(super) fn encode(snapshot: &TrackSnapshot, repairs: &Repairs) -> Bytes {
     let kept = Kept {
         version: VERSION,
         symbol: snapshot.symbol.to_string(),
@@ -89,13 +93,14 @@ pub(super) fn encode(snapshot: &TrackSnapshot) -> Bytes {
             .map(|(interval, bar)| (interval.to_string(), parent(bar)))
             .collect(),
         refetches: snapshot.refetches.iter().copied().map(range).collect(),
+        repairs: repairs.iter().map(|(each, of)| (each.to_string(), range(*of))).collect(),
     };
     // Numbers, texts and lists always have a form in JSON.
     serde_json::to_vec(&kept).unwrap_or_default().into()
 }
 
-/// The snapshot in `bytes`; none where another version wrote them, or they are damaged.
-pub(super) fn decode(bytes: &[u8]) -> Option<TrackSnapshot> {
+/// The snapshot and the repairs in `bytes`; none where another version wrote them, or they are damaged.
+pub(super) fn decode(bytes: &[u8]) -> Option<(TrackSnapshot, Repairs)> {
     let kept: Kept = serde_json::from_slice(bytes).ok()?;
     if kept.version != VERSION {
         return None;
@@ -108,7 +113,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<TrackSnapshot> {
         .parents
         .into_iter()
         .map(|(interval, bar)| Some((interval.parse::<Interval>().ok()?, read_parent(bar)?)));
-    Some(TrackSnapshot {
+    let repairs = kept.repairs.into_iter();
+    let repairs = repairs.map(|(each, of)| Some((each.parse().ok()?, read_range(of)?)));
+    let repairs = repairs.collect::<Option<Repairs>>()?;
+    let snapshot = TrackSnapshot {
         symbol: Symbol::parse(&kept.symbol).ok()?,
         event_time: kept.event_time.map(read_time),
         last_tick: kept.last_tick.map(read_time),
@@ -123,7 +131,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<TrackSnapshot> {
         minutes: kept.minutes.into_iter().map(read_minute).collect::<Option<_>>()?,
         parents: parents.collect::<Option<_>>()?,
         refetches: kept.refetches.into_iter().map(read_range).collect::<Option<_>>()?,
-    })
+    };
+    Some((snapshot, repairs))
 }
 
 fn minute(bar: &MinuteBar) -> Minute {

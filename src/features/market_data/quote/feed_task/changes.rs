@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::FeedTask;
 use super::fetch::{self, Fetched};
-use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
+use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
-use crate::domain::shared::{Interval, Symbol};
+use crate::domain::shared::{Interval, Series, Symbol};
 use crate::features::market_data::quote::hub::LiveChange;
 use crate::features::market_data::quote::writer::{Decided, Job};
 
@@ -36,7 +36,7 @@ impl FeedTask {
                     decided.push(Decided::Live(LiveChange::IntervalClosed(series, close_time)));
                 }
                 BarChange::Refetch { series, range } => {
-                    fetch::repair(&self.parts, series, range, self.fetches.clone());
+                    self.repair(series, range);
                 }
                 BarChange::Reroll { series, range, until } => {
                     decided.push(Decided::Reroll { series, range, until });
@@ -59,6 +59,15 @@ impl FeedTask {
         self.write(Job::Decided(vec![gap])).await;
     }
 
+    /// Has bars fetched again, and remembers that until they are.
+    pub(super) fn repair(&mut self, series: Series, range: BarRange) {
+        if let Some(followed) = self.symbols.get_mut(&series.symbol) {
+            followed.repairs.push((series.interval, range));
+            followed.repairs_changed = true;
+        }
+        fetch::repair(&self.parts, series, range, self.fetches.clone());
+    }
+
     /// Takes in what was fetched in the background.
     pub(super) async fn take_fetched(&mut self, fetched: Fetched) {
         match fetched {
@@ -76,9 +85,13 @@ impl FeedTask {
                 };
                 self.manager.seed(id, &Seed { minutes: &minutes, days: &followed.days });
             }
-            Fetched::Repaired(series, bars) => {
+            Fetched::Repaired { series, range, bars, done } => {
                 if let Some(id) = self.manager.id_of(&series.symbol) {
                     self.manager.apply_repair(id, series.interval, &bars, &mut self.changes);
+                }
+                if let Some(followed) = self.symbols.get_mut(&series.symbol).filter(|_| done) {
+                    followed.repairs.retain(|repair| *repair != (series.interval, range));
+                    followed.repairs_changed = true;
                 }
             }
             Fetched::Rerolled { series, range, until, values } => {

@@ -40,7 +40,16 @@ pub(in crate::features::market_data::quote) enum Fetched {
     /// One-minute bars since a symbol's session opened.
     Seeded(Symbol, SymbolId, Vec<(Timestamp, Ohlcv)>),
     /// Bars that were in doubt, as the provider says them.
-    Repaired(Series, Vec<RepairedBar>),
+    Repaired {
+        /// Whose.
+        series: Series,
+        /// Of which time.
+        range: BarRange,
+        /// The finished ones.
+        bars: Vec<RepairedBar>,
+        /// Whether nothing more is to come.
+        done: bool,
+    },
     /// What a bar's children in the database come to.
     Rerolled {
         /// Whose.
@@ -147,29 +156,31 @@ pub(super) fn repair(
 ) {
     let (parts, stopping) = (parts.clone(), parts.lifecycle.token());
     let lifecycle = parts.lifecycle.clone();
+    let answer = move |series: Series, bars, done| Fetched::Repaired { series, range, bars, done };
     let task = async move {
         for _ in 0..REPAIR_TRIES {
             match repaired(&parts, &series, range).await {
-                Ok((bars, complete)) => {
-                    drop(fetches.send(Fetched::Repaired(series.clone(), bars)).await);
-                    if complete {
+                Ok((bars, done)) => {
+                    drop(fetches.send(answer(series.clone(), bars, done)).await);
+                    if done {
                         return;
                     }
                 }
                 Err(error) if is_passing(&error) => {
                     debug!(%series, %error, "a repair of {series} waits");
                 }
-                Err(ProviderError::NoData { .. }) => return,
+                Err(ProviderError::NoData { .. }) => break,
                 Err(error) => {
                     warn!(%series, %error, "bars of {series} cannot be fetched again");
-                    return;
+                    break;
                 }
             }
             if stopping.run_until_cancelled(sleep(RETRY_AFTER)).await.is_none() {
+                // What is under way is kept, and goes on with the next start.
                 return;
             }
         }
-        warn!(%series, "bars of {series} from {} could not be fetched again", range.open());
+        drop(fetches.send(answer(series, Vec::new(), true)).await);
     };
     drop(lifecycle.spawn("repair bars", Box::pin(task)));
 }
@@ -217,7 +228,7 @@ async fn kept(
     };
     let all = parts.database.feed_state().load_all().await.map_err(failed)?;
     let bytes = all.into_iter().find(|(kept, _)| kept == symbol).map(|(_, bytes)| bytes);
-    let Some(snapshot) = bytes.as_deref().and_then(snapshot_codec::decode) else {
+    let Some((snapshot, _)) = bytes.as_deref().and_then(snapshot_codec::decode) else {
         return Ok((None, Vec::new()));
     };
     let minutes = snapshot.minutes.iter().map(|bar| (Interval::M1, bar.range.open()));

@@ -7,6 +7,7 @@ use tracing::warn;
 use super::FeedTask;
 use super::changes::forming_bars;
 use crate::domain::ohlcv::StoredBar;
+use crate::domain::ohlcv::services::TrackSnapshot;
 use crate::domain::quote::{Quote, QuoteEffect, QuoteTick, QuoteUpdate};
 use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::SyncDiff;
@@ -168,12 +169,19 @@ impl FeedTask {
 
     /// Writes down what a crash would cost, behind all bars that are decided by now.
     pub(super) async fn save(&mut self) {
-        let kept: Vec<(Symbol, Bytes)> = self
-            .manager
-            .take_snapshot()
-            .iter()
-            .map(|snapshot| (snapshot.symbol.clone(), snapshot_codec::encode(snapshot)))
-            .collect();
+        let mut snapshots = self.manager.take_snapshot();
+        for (symbol, followed) in &mut self.symbols {
+            let is_taken = snapshots.iter().any(|snapshot| snapshot.symbol == *symbol);
+            if std::mem::take(&mut followed.repairs_changed) && !is_taken {
+                snapshots.extend(followed.id.and_then(|id| self.manager.snapshot(id)));
+            }
+        }
+        let none = Vec::new();
+        let encoded = |snapshot: &TrackSnapshot| {
+            let repairs = self.symbols.get(&snapshot.symbol).map_or(&none, |each| &each.repairs);
+            (snapshot.symbol.clone(), snapshot_codec::encode(snapshot, repairs))
+        };
+        let kept: Vec<(Symbol, Bytes)> = snapshots.iter().map(encoded).collect();
         if !kept.is_empty() {
             self.write(Job::Keep(kept)).await;
         }

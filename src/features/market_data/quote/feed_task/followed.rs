@@ -7,6 +7,7 @@ use super::Verdict;
 use crate::domain::ohlcv::Ohlcv;
 use crate::domain::quote::{Quote, SymbolId};
 use crate::features::market_data::quote::feed_state::SubscriptionState;
+use crate::features::market_data::quote::snapshot_codec::Repairs;
 use crate::infrastructure::interfaces::ProviderError;
 
 /// How far following a symbol is.
@@ -47,6 +48,9 @@ pub(super) struct Followed {
     /// Daily bars from when it was looked up.
     pub(super) days: Vec<(Timestamp, Ohlcv)>,
     pub(super) error: Option<ProviderError>,
+    /// Bars that are to be fetched again, and are not yet; whether that is written down.
+    pub(super) repairs: Repairs,
+    pub(super) repairs_changed: bool,
     /// Who waits to hear whether the provider knows it.
     pub(super) waiting: Vec<mpsc::UnboundedSender<Verdict>>,
 }
@@ -70,6 +74,7 @@ impl Followed {
     pub(super) fn forget_progress(&mut self) -> Option<SymbolId> {
         (self.progress, self.error) = (Progress::Waiting, None);
         (self.joined_before, self.cut_at) = (false, None);
+        self.repairs.clear();
         self.id.take()
     }
 

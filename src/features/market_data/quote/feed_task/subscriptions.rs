@@ -8,7 +8,7 @@ use super::fetch::{self, Fetched};
 use super::followed::{Followed, Progress};
 use super::{FeedTask, Verdict};
 use crate::domain::ohlcv::services::Seed;
-use crate::domain::shared::Symbol;
+use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::Live;
 use crate::features::market_data::quote::QuoteError;
 use crate::features::market_data::quote::feed_state::Subscription;
@@ -140,17 +140,23 @@ impl FeedTask {
         }
         match outcome {
             Ok(resolved) => {
-                let id = match resolved.kept.as_deref().and_then(snapshot_codec::decode) {
-                    Some(kept) if kept.symbol == symbol => {
-                        self.manager.restore(&kept, &resolved.session, &resolved.stored)
+                let kept = resolved.kept.as_deref().and_then(snapshot_codec::decode);
+                let kept = kept.filter(|(snapshot, _)| snapshot.symbol == symbol);
+                let (id, repairs) = match kept {
+                    Some((snapshot, repairs)) => {
+                        let (session, stored) = (&resolved.session, &resolved.stored);
+                        (self.manager.restore(&snapshot, session, stored), repairs)
                     }
-                    Some(_) | None => self.manager.track(&symbol, &resolved.session),
+                    None => (self.manager.track(&symbol, &resolved.session), Vec::new()),
                 };
                 followed.id = Some(id);
                 followed.days = resolved.days;
                 followed.progress = Progress::Joining;
                 followed.snapshot_begins = true;
                 self.names.insert(id, symbol.clone());
+                for (interval, range) in repairs {
+                    self.repair(Series::new(symbol.clone(), interval), range);
+                }
                 self.tell_provider(FeedCommand::Add(symbol)).await;
             }
             Err(error) => self.refused(&symbol, error).await,
