@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::subscriptions::is_passing;
 use crate::domain::ohlcv::services::{BarClock, RepairedBar};
-use crate::domain::ohlcv::{BarRange, Ohlcv, StoredBar};
+use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::symbol::{SymbolAggregate, TradingSession};
@@ -74,6 +74,8 @@ pub(in crate::features::market_data::quote) struct Resolved {
     pub(super) kept: Option<Bytes>,
     /// What is stored under the keys of what was kept.
     pub(super) stored: Vec<(Interval, StoredBar)>,
+    /// When the newest one-minute bar opens that the feed has closed before.
+    pub(super) newest: Option<Timestamp>,
 }
 
 /// Looks up a symbol's session, with its daily bars in the same request, and what was kept of it.
@@ -104,7 +106,11 @@ pub(super) async fn resolve(
     let session = session.unwrap_or_else(|| Arc::new(TradingSession::around_the_clock()));
     let days = page.map_or_else(Vec::new, |page| values(&page));
     let (kept, stored) = kept(parts, symbol).await?;
-    Ok(Resolved { session, days, kept, stored })
+    let newest = parts.database.bars().newest(&Series::new(symbol.clone(), Interval::M1)).await;
+    let newest = newest.map_err(|error| unavailable(parts, &error.to_string()))?;
+    let newest = newest.filter(|bar| bar.source != BarSource::Provider);
+    let newest = newest.map(|bar| bar.open_time);
+    Ok(Resolved { session, days, kept, stored, newest })
 }
 
 /// Tries a symbol again in a while.

@@ -45,6 +45,8 @@ pub(super) struct Followed {
     pub(super) joined_before: bool,
     /// When it, or the connection, last said anything before it was cut.
     pub(super) cut_at: Option<Timestamp>,
+    /// When the newest minute opens that an earlier run has closed.
+    pub(super) closed_before: Option<Timestamp>,
     /// Daily bars from when it was looked up.
     pub(super) days: Vec<(Timestamp, Ohlcv)>,
     pub(super) error: Option<ProviderError>,

@@ -7,7 +7,8 @@ use tracing::{info, warn};
 use super::fetch::{self, Fetched};
 use super::followed::{Followed, Progress};
 use super::{FeedTask, Verdict};
-use crate::domain::ohlcv::services::Seed;
+use crate::domain::ohlcv::services::{FeedClock, Seed};
+use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::Live;
 use crate::features::market_data::quote::QuoteError;
@@ -151,6 +152,7 @@ impl FeedTask {
                 };
                 followed.id = Some(id);
                 followed.days = resolved.days;
+                followed.closed_before = resolved.newest;
                 followed.progress = Progress::Joining;
                 followed.snapshot_begins = true;
                 self.names.insert(id, symbol.clone());
@@ -204,6 +206,7 @@ impl FeedTask {
             }
         }
         self.manager.join(now, id, &point);
+        self.outage_before(symbol, id, now);
         self.hub.accept(symbol);
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         followed.cut_at = None;
@@ -223,6 +226,19 @@ impl FeedTask {
         self.parts.live.set(symbol, Live { tracked: true, logged_from });
         info!(%symbol, "following {symbol}");
         self.mark(symbol.clone());
+    }
+
+    /// An earlier run has closed bars that what was kept of it does not tell of, as it ended before
+    /// that was written: all since then was missed.
+    fn outage_before(&mut self, symbol: &Symbol, id: SymbolId, now: Timestamp) {
+        let Some(followed) = self.symbols.get_mut(symbol) else { return };
+        let Some(closed) = followed.closed_before.take() else { return };
+        let event = self.options.rules.clock == FeedClock::Event;
+        let joined = if event { followed.quote.last_time } else { Some(now) };
+        let is_told = self.manager.last_tick(id).is_some_and(|last| last >= closed);
+        if let Some(joined) = joined.filter(|joined| !is_told && closed < *joined) {
+            self.manager.outage(id, closed, joined, &mut self.changes);
+        }
     }
 
     async fn keep_logged_from(&mut self, symbol: &Symbol) {
