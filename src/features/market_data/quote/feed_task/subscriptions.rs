@@ -196,8 +196,7 @@ impl FeedTask {
             self.manager.set_delay(id, delay);
         }
         if again {
-            let event =
-                self.options.rules.clock == crate::domain::ohlcv::services::FeedClock::Event;
+            let event = self.options.rules.clock == FeedClock::Event;
             let from = if event { self.manager.last_tick(id) } else { followed.cut_at };
             let to = if event { followed.quote.last_time } else { Some(now) };
             if let (Some(from), Some(to)) = (from, to) {
