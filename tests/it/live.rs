@@ -1,6 +1,5 @@
 //! Real trades through socket, merge, bars and database, and the streams that serve them.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use pocketquant::domain::symbol::{SessionSpec, TradingSession};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::bar_event::Event;
-use pocketquant::proto::v1::market_data_client::MarketDataClient;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
 use pocketquant::simulator::{Pace, ReplayConfig, SimulatorConfig};
 use tempfile::TempDir;
@@ -22,13 +20,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use crate::engines::{Engine, on_every_engine};
-use crate::processes::{Server, SimulatorProcess};
-use crate::support::{ExportedBar, TestApp, TestSimulator, demo_data, exported, file_bars, reason};
+use crate::support::{ExportedBar, TestApp, TestSimulator, demo_data, file_bars, reason};
 
-on_every_engine!(
-    the_real_trades_make_the_real_bars,
-    killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothing,
-);
+on_every_engine!(the_real_trades_make_the_real_bars);
 
 const ES: &str = "CME:ES";
 /// Longer than anything here takes.
@@ -166,107 +160,6 @@ async fn the_real_trades_make_the_real_bars(engine: Engine) {
     assert_eq!(week.volume, Some(total));
     assert_eq!(week.open_time.unwrap().seconds, 1_378_072_800);
     app.stop().await;
-}
-
-/// The newest revision and values of each bar, by interval and open time.
-type Seen = HashMap<(i32, i64), (i32, [f64; 5])>;
-
-/// Reads bars until the server goes away; goes on from the last cursor. Keeps the newest of each.
-async fn follow(client: &mut QuoteStreamClient<Channel>, cursor: &mut String, seen: &mut Seen) {
-    use pb::stream_bars_request::From;
-    let mut request = bars_of(&[Interval::Interval1m, Interval::Interval5m]);
-    request.from = Some(if cursor.is_empty() {
-        From::StartTime(prost_types::Timestamp::default())
-    } else {
-        From::ResumeCursor(cursor.clone())
-    });
-    let Ok(stream) = client.stream_bars(request).await else { return };
-    let mut stream = stream.into_inner();
-    while let Ok(Some(event)) = stream.message().await {
-        if let Some(Event::Bar(bar)) = event.event {
-            let (interval, bar) = (bar.interval, bar.bar.unwrap());
-            let values = [bar.open, bar.high, bar.low, bar.close, bar.volume.unwrap()];
-            let key = (interval, bar.open_time.unwrap().seconds * 1_000);
-            let known = seen.insert(key, (bar.revision, values));
-            let in_order = known.is_none_or(|(revision, _)| revision <= bar.revision);
-            assert!(in_order, "a revision out of order: {bar:?} after {known:?}");
-        }
-        *cursor = event.cursor;
-    }
-}
-
-/// Waits until the bars are what the trades make of them: what was missed is fetched again by itself.
-async fn until_complete(client: &mut MarketDataClient<Channel>, minutes: &[ExportedBar]) {
-    let fives = rolled(minutes, shared::Interval::M5);
-    let complete = async {
-        while exported(client, ES, Interval::Interval1m).await != minutes
-            || exported(client, ES, Interval::Interval5m).await != fives
-        {
-            sleep(Duration::from_millis(200)).await;
-        }
-    };
-    if timeout(PATIENCE, complete).await.is_ok() {
-        return;
-    }
-    let stored = exported(client, ES, Interval::Interval1m).await;
-    let stored: BTreeMap<_, _> = stored.iter().map(|bar| (bar.time_ms, bar.values)).collect();
-    let is_wrong = |bar: &&ExportedBar| stored.get(&bar.time_ms) != Some(&bar.values);
-    let wrong: Vec<_> = minutes.iter().filter(is_wrong).collect();
-    panic!("{} of {} bars differ, the first is {:?}", wrong.len(), minutes.len(), wrong.first());
-}
-
-async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothing(engine: Engine) {
-    let folder = tempfile::tempdir().unwrap();
-    let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", "40000"]).await;
-    let mut settings = simulator.settings();
-    settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
-    for (name, value) in engine.settings().await {
-        settings.insert(name.to_owned(), value);
-    }
-    let minutes = real_minutes();
-    let (mut cursor, mut seen) = (String::new(), HashMap::new());
-    for kill_after in [300, 900, 1_500] {
-        let server = Server::start(folder.path(), &settings).await;
-        let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
-        let mut quotes = quote_stream(&channel);
-        subscribe(&mut quotes).await;
-        let mut client = server.market_data().await;
-        let reading = follow(&mut quotes, &mut cursor, &mut seen);
-        let killing = async {
-            while exported(&mut client, ES, Interval::Interval1m).await.len() < kill_after {
-                sleep(Duration::from_millis(20)).await;
-            }
-            server.kill().await;
-        };
-        tokio::join!(reading, killing);
-    }
-
-    let server = Server::start(folder.path(), &settings).await;
-    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
-    let mut quotes = quote_stream(&channel);
-    let mut client = server.market_data().await;
-    let reading = async {
-        loop {
-            follow(&mut quotes, &mut cursor, &mut seen).await;
-        }
-    };
-    tokio::select! {
-        () = until_complete(&mut client, &minutes) => {}
-        () = reading => {}
-    }
-    // The newest of what the subscriber has seen is what is stored.
-    let interval = i32::from(Interval::Interval1m);
-    let caught_up = async {
-        let is_seen = |seen: &Seen, bar: &ExportedBar| {
-            seen.get(&(interval, bar.time_ms)).map(|(_, values)| values) == Some(&bar.values)
-        };
-        while !minutes.iter().all(|bar| is_seen(&seen, bar)) {
-            let some = timeout(Duration::from_secs(1), follow(&mut quotes, &mut cursor, &mut seen));
-            drop(some.await);
-        }
-    };
-    timeout(PATIENCE, caught_up).await.expect("the subscriber has every bar");
-    assert_eq!(server.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
