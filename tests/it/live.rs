@@ -163,7 +163,7 @@ async fn the_real_trades_make_the_real_bars(engine: Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_token_stops_the_feed_and_says_what_to_do() {
+async fn a_refused_token_shows_in_the_subscription_and_says_why() {
     let simulator = replay(Pace::Max).await;
     simulator.fault("bad-token", None, None, true).await;
     let app = TestApp::on(Engine::Embedded, &simulator, &[("FEED_CLOCK", "event")]).await;
