@@ -1,0 +1,107 @@
+//! Connects to what the settings name; an error names the setting and the remedy, and no secret.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+
+use super::StartError;
+use crate::common::config::{Settings, TradingViewAuth};
+use crate::common::error::with_causes;
+use crate::common::shutdown::Lifecycle;
+use crate::infrastructure::persistence::{Cache, CacheConfig, Database, DatabaseConfig};
+use crate::infrastructure::tradingview::{
+    ConfigError, Credentials, TradingView, TradingViewConfig,
+};
+
+pub(super) async fn database(
+    settings: &Settings,
+    lifecycle: &Lifecycle,
+) -> Result<Database, String> {
+    let config = match &settings.mongodb {
+        Some(mongodb) => DatabaseConfig::MongoDb {
+            url: mongodb.url.expose().into(),
+            database: mongodb.database.clone(),
+            min_pool: mongodb.min_pool_size,
+            max_pool: mongodb.max_pool_size,
+        },
+        None => DatabaseConfig::Sqlite { data_dir: settings.data_dir.clone() },
+    };
+    let database = Database::connect(config, lifecycle.tracker().clone()).await;
+    database.map_err(|error| error.to_string())
+}
+
+pub(super) async fn cache(settings: &Settings) -> Result<Cache, String> {
+    let config = match &settings.redis_url {
+        Some(url) => CacheConfig::Redis { url: url.expose().into() },
+        None => CacheConfig::Memory,
+    };
+    Cache::connect(config).await.map_err(|error| error.to_string())
+}
+
+pub(super) fn provider(
+    settings: &Settings,
+    lifecycle: &Lifecycle,
+) -> Result<Arc<TradingView>, String> {
+    let tradingview = &settings.tradingview;
+    let config = TradingViewConfig {
+        ws_url: tradingview.ws_url.to_string(),
+        http_url: tradingview.http_url.to_string(),
+        credentials: credentials(&tradingview.auth),
+        extra_roots: tradingview.ca_file.clone(),
+        history_timeout: settings.history_timeout,
+        ..TradingViewConfig::default()
+    };
+    let client = TradingView::new(config, lifecycle.tracker().clone(), lifecycle.token());
+    client.map(Arc::new).map_err(|error| match (&error, &tradingview.ca_file) {
+        (ConfigError::Tls(_), Some(_)) => format!(
+            "TRADINGVIEW_CA_FILE: {}; give a file of PEM certificates, or unset it to do without",
+            with_causes(&error)
+        ),
+        (
+            ConfigError::Tls(_)
+            | ConfigError::Url { .. }
+            | ConfigError::Origin
+            | ConfigError::Http(_),
+            _,
+        ) => with_causes(&error),
+    })
+}
+
+fn credentials(auth: &TradingViewAuth) -> Credentials {
+    match auth.clone() {
+        TradingViewAuth::Anonymous => Credentials::Anonymous,
+        TradingViewAuth::Token(token) => Credentials::Token(token),
+        TradingViewAuth::Session { id, sign } => Credentials::Cookies { sessionid: id, sign },
+        TradingViewAuth::Password { username, password } => {
+            Credentials::Password { username: username.expose_secret().to_owned(), password }
+        }
+    }
+}
+
+pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
+    let bound = match TcpListener::bind(address).await {
+        Ok(listener) => listener.local_addr().map(|address| (listener, address)),
+        Err(error) => Err(error),
+    };
+    bound.map_err(|error| {
+        format!("GRPC_ADDR: cannot listen on `{address}`: {error}; stop what uses it, or choose another port")
+    })
+}
+
+/// All four, or everything that is wrong with any.
+pub(super) fn all<A, B, C, D>(
+    a: Result<A, String>,
+    b: Result<B, String>,
+    c: Result<C, String>,
+    d: Result<D, String>,
+) -> Result<(A, B, C, D), StartError> {
+    match (a, b, c, d) {
+        (Ok(a), Ok(b), Ok(c), Ok(d)) => Ok((a, b, c, d)),
+        (a, b, c, d) => {
+            let mistakes = [a.err(), b.err(), c.err(), d.err()].into_iter().flatten().collect();
+            Err(StartError { mistakes })
+        }
+    }
+}
