@@ -11,7 +11,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, subscriptions, symbols, sync_status};
+use super::{bar_log, subscriptions, symbols, sync_status, syncs};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -66,7 +66,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 6] {
+fn layouts() -> [Layout; 7] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None };
     [
         Layout {
@@ -117,6 +117,16 @@ fn layouts() -> [Layout; 6] {
             name: subscriptions::COLLECTION,
             indexes: vec![unique("idx_subscriptions_unique", doc! { "exchange": 1, "symbol": 1 })],
             validator: subscription_schema(),
+        },
+        Layout {
+            name: syncs::COLLECTION,
+            indexes: vec![Index {
+                name: "idx_syncs_ended",
+                keys: doc! { "ended_at": 1, "leased_until": 1 },
+                unique: false,
+                partial: None,
+            }],
+            validator: sync_schema(),
         },
     ]
 }
@@ -213,6 +223,18 @@ fn subscription_schema() -> Document {
         doc! {
             "symbol": text(), "exchange": text(), "created_at": optional("date"),
             "logged_from": optional("date"),
+        },
+    )
+}
+
+fn sync_schema() -> Document {
+    schema(
+        &["symbol", "exchange", "interval", "state", "started_at", "owner", "leased_until"],
+        doc! {
+            "symbol": text(), "exchange": text(), "interval": text(),
+            "state": { "enum": ["pending", "syncing", "completed", "error"] },
+            "started_at": { "bsonType": "date" }, "leased_until": { "bsonType": "date" },
+            "ended_at": optional("date"),
         },
     )
 }
