@@ -85,7 +85,7 @@ async fn many_symbols_are_synced_four_at_a_time_and_a_bad_one_stops_nobody(engin
         assert_eq!((result.bars_fetched, result.total_bars), (100, 100));
         assert_eq!((step.bars_fetched, step.bars_expected), (100, Some(100)));
         let kept = all(watch(&mut app.market_data, &step.sync_id).await).await;
-        assert_eq!(kept, [step.clone()], "others see the same");
+        assert_eq!(kept, std::slice::from_ref(step), "others see the same");
     }
     for symbol in &unknown {
         assert_eq!(code(&newest[symbol]), Code::NotFound);
@@ -121,7 +121,8 @@ async fn a_background_sync_is_watched_by_others_and_known_after_its_end(engine: 
 
     let app = app.restarted(&simulator).await;
     let mut client = app.market_data.clone();
-    assert_eq!(all(watch(&mut client, &begun.sync_id).await).await, [last.clone()]);
+    let kept = all(watch(&mut client, &begun.sync_id).await).await;
+    assert_eq!(kept, std::slice::from_ref(last));
     let request = pb::CancelSyncRequest { sync_id: begun.sync_id.clone() };
     let left = client.cancel_sync(request).await.unwrap().into_inner();
     assert_eq!(left, *last, "one that is over is left as it is");

@@ -38,7 +38,7 @@ impl Handler<CancelSync> for CancelSyncHandler {
         if let Some(ticket) = self.service.ticket(sync_id) {
             ticket.cancel();
             let last = ticket.steps().fold(None, |_, step| async { Some(step) }).await;
-            return last.map(SyncStep::Seen).ok_or(SyncError::Crashed);
+            return last.map(|last| SyncStep::Seen(last.into())).ok_or(SyncError::Crashed);
         }
         let mut record = self.service.record(sync_id).await?;
         if record.ended.is_none() {

@@ -27,7 +27,7 @@ pub struct WatchSync {
 #[derive(Clone, Debug)]
 pub enum SyncStep {
     /// As this process saw it.
-    Seen(SyncProgress),
+    Seen(Box<SyncProgress>),
     /// As it was written down when the sync ended.
     Kept(Bytes),
 }
@@ -49,7 +49,7 @@ impl Handler<WatchSync> for WatchSyncHandler {
     async fn handle(&self, query: WatchSync) -> Result<SyncSteps, SyncError> {
         let WatchSync { sync_id } = query;
         if let Some(ticket) = self.service.ticket(sync_id) {
-            return Ok(ticket.steps().map(|step| Ok(SyncStep::Seen(step))).boxed());
+            return Ok(ticket.steps().map(|step| Ok(SyncStep::Seen(step.into()))).boxed());
         }
         let record = self.service.record(sync_id).await?;
         Ok(elsewhere(self.service.clone(), record).boxed())
@@ -81,6 +81,6 @@ fn elsewhere(
 pub(super) fn step(record: &SyncRecord) -> SyncStep {
     match &record.ended {
         Some((_, outcome)) => SyncStep::Kept(outcome.clone()),
-        None => SyncStep::Seen(SyncProgress::of(record, Timestamp::now())),
+        None => SyncStep::Seen(SyncProgress::of(record, Timestamp::now()).into()),
     }
 }

@@ -107,7 +107,7 @@ impl From<SyncProgress> for pb::SyncProgress {
 impl From<SyncStep> for pb::SyncProgress {
     fn from(step: SyncStep) -> Self {
         match step {
-            SyncStep::Seen(progress) => progress.into(),
+            SyncStep::Seen(progress) => (*progress).into(),
             SyncStep::Kept(progress) => Self::decode(progress).unwrap_or_default(),
         }
     }

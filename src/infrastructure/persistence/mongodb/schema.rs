@@ -95,19 +95,7 @@ fn layouts() -> [Layout; 7] {
             )],
             validator: status_schema(),
         },
-        Layout {
-            name: bar_log::COLLECTION,
-            indexes: vec![
-                unique("idx_bar_log_sequence", log_sequence()),
-                unique(
-                    "idx_bar_log_bar",
-                    doc! {
-                        "symbol": 1, "exchange": 1, "interval": 1, "datetime": 1, "revision": 1,
-                    },
-                ),
-            ],
-            validator: log_schema(),
-        },
+        log_layout(),
         Layout {
             name: bar_log::HEAD,
             indexes: vec![unique("idx_bar_log_head_unique", doc! { "shard": 1 })],
@@ -129,6 +117,23 @@ fn layouts() -> [Layout; 7] {
             validator: sync_schema(),
         },
     ]
+}
+
+fn log_layout() -> Layout {
+    let unique = |name, keys| Index { name, keys, unique: true, partial: None };
+    Layout {
+        name: bar_log::COLLECTION,
+        indexes: vec![
+            unique("idx_bar_log_sequence", log_sequence()),
+            unique(
+                "idx_bar_log_bar",
+                doc! {
+                    "symbol": 1, "exchange": 1, "interval": 1, "datetime": 1, "revision": 1,
+                },
+            ),
+        ],
+        validator: log_schema(),
+    }
 }
 
 fn schema(required: &[&str], properties: Document) -> Document {
