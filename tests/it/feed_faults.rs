@@ -39,10 +39,10 @@ struct Scene {
 }
 
 impl Scene {
-    /// 40 minutes with six trades each, in four seconds; `fault` is on from before the first.
+    /// Two hours with six trades a minute, in twelve seconds; `fault` is on from before the first.
     async fn start(fault: Option<(&str, Option<&str>)>) -> Self {
         let market = Market::new();
-        let trades = trades_from(time("2024-03-05T14:00:05Z"), 240, 10);
+        let trades = trades_from(time("2024-03-05T14:00:05Z"), 720, 10);
         market.trades(SYMBOL, &trades);
         let replay = ReplayConfig { pace: Pace::Rate(60.0), ..ReplayConfig::default() };
         let simulator = market.replay(replay).await;
