@@ -176,7 +176,6 @@ async fn run(fault: &str, arg: Option<&str>, course: Course) {
         scene.simulator.fault("cut", None, None, false).await;
     }
     match course {
-        Course::Borne => {}
         Course::Misled if fault == "silence" => {
             let told = scene.simulator.stats().await["replays"][0]["updates"].as_u64().unwrap();
             while scene.simulator.stats().await["replays"][0]["updates"].as_u64().unwrap()
@@ -188,7 +187,7 @@ async fn run(fault: &str, arg: Option<&str>, course: Course) {
             assert_eq!(scene.status().await.state(), ConnectionState::Connected);
             scene.simulator.fault(fault, None, None, false).await;
         }
-        Course::Misled => {}
+        Course::Borne | Course::Misled => {}
         Course::Reconnects | Course::CutThenReconnects => {
             let status = scene.until(ConnectionState::Reconnecting, &why).await;
             assert!(!status.last_error.is_empty(), "{why}");

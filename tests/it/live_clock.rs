@@ -60,11 +60,8 @@ impl Recorder {
                     let bar = bar.bar.as_ref().unwrap();
                     let close = bar.close_time.unwrap();
                     let close = Timestamp::new(close.seconds, close.nanos).unwrap();
-                    if bar.state() == BarState::Forming || now < close {
-                        // Dropping the sender fails the test where it waits.
-                        eprintln!("at {now}: {bar:?}");
-                        return;
-                    }
+                    let on_time = bar.state() != BarState::Forming && close <= now;
+                    assert!(on_time, "at {now}: {bar:?}");
                 }
                 recorded.lock().unwrap().push(event);
                 counted.send_modify(|count| *count += 1);
@@ -84,10 +81,8 @@ impl Recorder {
                 self.count.changed().await.expect("a bar came before its close");
             }
         };
-        match timeout(PATIENCE, looking).await {
-            Ok(found) => found,
-            Err(_) => panic!("{what}: {:#?}", bars(&self.events.lock().unwrap())),
-        }
+        let found = timeout(PATIENCE, looking).await;
+        found.unwrap_or_else(|_| panic!("{what}: {:#?}", bars(&self.events.lock().unwrap())))
     }
 
     /// The bars of a symbol in a minute or above it, by interval, each in the order in which it
@@ -200,6 +195,22 @@ async fn bars_close_on_time() {
             (closed && revised(events, LATE, 1, boundary) == WITHIN_A_DAY).then_some(())
         })
         .await;
+    each_trade_counted_once(&recorder);
+    late_trades_revise(&simulator, &mut recorder, boundary).await;
+    for (interval, _) in recorder.told(LATE) {
+        let interval = Interval::try_from(interval).unwrap();
+        let synced = app.sync(LATE, interval, 5_000).await.unwrap();
+        assert_eq!((synced.bars_inserted, synced.bars_updated), (0, 0), "{synced:?}");
+    }
+    for symbol in [QUIET, NOISE] {
+        let synced = app.sync(symbol, Interval::Interval1m, 5_000).await.unwrap();
+        assert_eq!((synced.bars_inserted, synced.bars_updated), (0, 0), "{synced:?}");
+    }
+    app.stop().await;
+}
+
+/// The bars of what was traded before the boundary are those of the trades, and of nothing else.
+fn each_trade_counted_once(recorder: &Recorder) {
     for symbol in [QUIET, NOISE, AHEAD] {
         let told = recorder.told(symbol);
         let bar = told[&Interval::Interval1m.into()].last().unwrap();
@@ -209,9 +220,11 @@ async fn bars_close_on_time() {
             told[&Interval::Interval1m.into()].iter().map(|bar| bar.volume.unwrap()).sum();
         assert!((volume - 3.0).abs() < f64::EPSILON, "{symbol}: {volume}");
     }
+}
 
+async fn late_trades_revise(simulator: &TestSimulator, recorder: &mut Recorder, boundary: i64) {
     // Late, but not too late: the bar and all above it, once.
-    tick(&simulator, LATE, boundary - 1, 150.0).await;
+    tick(simulator, LATE, boundary - 1, 150.0).await;
     recorder
         .until("a late trade revises", |events| {
             (revised(events, LATE, 2, boundary) == WITHIN_A_DAY).then_some(())
@@ -219,7 +232,7 @@ async fn bars_close_on_time() {
         .await;
     // Too late: the provider is asked.
     until_second(boundary + 17).await;
-    tick(&simulator, LATE, boundary - 2, 175.0).await;
+    tick(simulator, LATE, boundary - 2, 175.0).await;
     recorder
         .until("a trade that is too late is fetched", |events| {
             (revised(events, LATE, 3, boundary) == WITHIN_A_DAY).then_some(())
@@ -242,16 +255,6 @@ async fn bars_close_on_time() {
             "{interval}"
         );
     }
-    for (interval, _) in recorder.told(LATE) {
-        let interval = Interval::try_from(interval).unwrap();
-        let synced = app.sync(LATE, interval, 5_000).await.unwrap();
-        assert_eq!((synced.bars_inserted, synced.bars_updated), (0, 0), "{synced:?}");
-    }
-    for symbol in [QUIET, NOISE] {
-        let synced = app.sync(symbol, Interval::Interval1m, 5_000).await.unwrap();
-        assert_eq!((synced.bars_inserted, synced.bars_updated), (0, 0), "{synced:?}");
-    }
-    app.stop().await;
 }
 
 /// Updates that are no trades.

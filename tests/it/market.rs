@@ -30,11 +30,11 @@ pub fn time(text: &str) -> Timestamp {
 }
 
 /// `count` trades from `start` on, one every `seconds`, of changing price and size.
-pub fn trades_from(start: Timestamp, count: i64, seconds: i64) -> Vec<Trade> {
-    let trade = |number: i64| Trade {
-        time: Timestamp::from_second(start.as_second() + number * seconds).unwrap(),
-        price: 100.0 + ((number * 37) % 50) as f64 / 4.0,
-        size: (1 + number % 5) as f64,
+pub fn trades_from(start: Timestamp, count: i32, seconds: i64) -> Vec<Trade> {
+    let trade = |number: i32| Trade {
+        time: Timestamp::from_second(start.as_second() + i64::from(number) * seconds).unwrap(),
+        price: 100.0 + f64::from((number * 37) % 50) / 4.0,
+        size: f64::from(1 + number % 5),
     };
     (0..count).map(trade).collect()
 }
