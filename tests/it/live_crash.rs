@@ -72,6 +72,7 @@ impl Run {
 async fn settings(engine: Engine, simulator: &SimulatorProcess) -> BTreeMap<String, String> {
     let mut settings = simulator.settings();
     settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
+    settings.insert("LOG_LEVEL".to_owned(), "debug".to_owned());
     for (name, value) in engine.settings().await {
         settings.insert(name.to_owned(), value);
     }
@@ -160,7 +161,8 @@ impl Oracle {
             }
         };
         let outcome = timeout(PATIENCE, right).await;
-        assert!(outcome.is_ok(), "{}", last.unwrap_or_default());
+        let log = run.server.lines().join("\n");
+        assert!(outcome.is_ok(), "{log}\n{}", last.unwrap_or_default());
     }
 
     /// Whether a subscriber has every bar as it is.
