@@ -25,7 +25,11 @@ use crate::live::{
 use crate::processes::{Server, SimulatorProcess};
 use crate::support::{ExportedBar, exported};
 
-on_every_engine!(killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothing,);
+on_every_engine!(
+    killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothing,
+    stopped_the_feed_and_the_service_keep_what_is_forming,
+    a_stream_of_an_unsubscribed_symbol_misses_nothing_over_restarts,
+);
 
 const PERIODS: [(Interval, shared::Interval); 2] =
     [(Interval::Interval1w, shared::Interval::W1), (Interval::Interval1mo, shared::Interval::Mo1)];
