@@ -32,5 +32,6 @@ mod servers;
 mod sharing;
 mod simulator;
 mod support;
+mod syncs;
 mod takeover;
 mod tradingview;
