@@ -27,6 +27,7 @@ mod grpcurl;
 mod history;
 mod live;
 mod live_clock;
+mod live_crash;
 mod market;
 mod one_key;
 mod processes;
