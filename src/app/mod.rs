@@ -23,7 +23,9 @@ use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::domain::sync::SyncStatus;
-use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
+use crate::features::market_data::quote::{
+    FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
+};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
@@ -60,6 +62,11 @@ pub struct App {
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_paced(settings, StreamPace::default()).await
+    }
+
+    /// The same, with streams that speak, and are listened to, at another pace.
+    pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
         let (database, cache, provider, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
@@ -84,7 +91,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings), epoch).await;
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let server = ServerInfo {
@@ -184,7 +191,7 @@ async fn recover(database: &Database) -> Result<(), StartError> {
     }
 }
 
-fn feed_options(settings: &Settings) -> FeedOptions {
+fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {
     let clock = match settings.feed.clock {
         FeedClockSetting::Wall => FeedClock::Wall,
         FeedClockSetting::Event => FeedClock::Event,
@@ -194,6 +201,7 @@ fn feed_options(settings: &Settings) -> FeedOptions {
         autostart: settings.feed.autostart,
         rules: BarRules { clock, grace, lateness },
         log_retention: settings.bars.log_retention,
+        streams,
     }
 }
 

@@ -12,8 +12,10 @@ use super::feed_state::{FeedState, Subscription};
 use super::feed_task::{Command, FeedTask, Verdict};
 use super::follow::Follow;
 use super::hub::Hub;
+use super::pace::StreamPace;
 use super::queries::NamedQuote;
 use super::stream_quotes::SequencedQuote;
+use super::watched::StreamWatch;
 use super::{Connection, QuoteError};
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::Lifecycle;
@@ -38,6 +40,8 @@ pub struct FeedOptions {
     pub rules: BarRules,
     /// How long entries of the bar log are kept.
     pub log_retention: Duration,
+    /// How streams speak, and are listened to.
+    pub streams: StreamPace,
 }
 
 /// What the feed works with.
@@ -75,6 +79,8 @@ pub struct QuoteService {
     commands: mpsc::Sender<Command>,
     released: mpsc::UnboundedSender<Command>,
     stopping: CancellationToken,
+    pace: StreamPace,
+    watch: StreamWatch,
 }
 
 impl QuoteService {
@@ -97,7 +103,11 @@ impl QuoteService {
             commands,
             released,
             stopping: parts.lifecycle.token(),
+            pace: options.streams,
+            watch: StreamWatch::new(options.streams.slow_after),
         };
+        let watch = service.watch.clone().run(parts.lifecycle.token());
+        drop(parts.lifecycle.spawn("stream watch", watch));
         let lifecycle = parts.lifecycle.clone();
         let task = FeedTask::new(parts, options, hub, received, given_up).await?;
         drop(lifecycle.spawn("feed", Box::pin(task.run())));
@@ -209,6 +219,14 @@ impl QuoteService {
 
     pub(super) const fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    pub(super) const fn pace(&self) -> StreamPace {
+        self.pace
+    }
+
+    pub(super) const fn watch(&self) -> &StreamWatch {
+        &self.watch
     }
 
     pub(super) fn stopping(&self) -> CancellationToken {

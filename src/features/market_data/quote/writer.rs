@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::feed_task::Fetched;
-use super::hub::{Hub, LiveChange};
+use super::hub::Hub;
 use super::quote_service::QuoteServiceParts;
+use super::ring::LiveChange;
 use crate::common::messaging::EventBus;
 use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
 use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol};

@@ -1,11 +1,14 @@
 //! Protobuf to commands and queries, quotes and events to protobuf.
 
+mod events;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 
+pub(super) use self::events::{encode_bar_event, encode_forming_event, encode_quote_event};
 use super::commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
 use super::cursor::Cursor;
 use super::feed_state::{Connection, FeedState, Subscription, SubscriptionState};
@@ -13,19 +16,17 @@ use super::hub::LatestQuote;
 use super::queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,
 };
-use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
-use super::stream_quotes::{QuoteNews, SequencedQuote, StreamQuotes};
+use super::stream_bars::{BarCursor, BarsFrom, StreamBars};
+use super::stream_quotes::{SequencedQuote, StreamQuotes};
 use crate::common::constants::MAX_STREAM_SYMBOLS;
 use crate::common::error::{FieldViolations, InvalidFields};
-use crate::common::grpc::to_status;
 use crate::domain::ohlcv::Bar;
 use crate::domain::shared::{Interval, Symbol};
 use crate::features::market_data::wire::{
     ReadFields as _, bar, count, duration, interval, timestamp,
 };
-use crate::infrastructure::interfaces::ProviderError;
 use crate::proto::v1 as pb;
-use crate::proto::v1::{bar_event, quote_event, stream_bars_request};
+use crate::proto::v1::stream_bars_request;
 
 /// Longest conflation of quotes.
 const MAX_CONFLATE: Duration = Duration::from_mins(1);
@@ -216,67 +217,6 @@ impl From<Vec<NamedQuote>> for pb::ListQuotesResponse {
     }
 }
 
-impl From<QuoteNews> for pb::QuoteEvent {
-    fn from(news: QuoteNews) -> Self {
-        let sequence = |value: u64| value.try_into().unwrap_or(i64::MAX);
-        let event = match news {
-            QuoteNews::Quote(symbol, quote) => quote_event::Event::Quote(pb_quote(&symbol, &quote)),
-            QuoteNews::Gap { symbol, epoch, from, to } => quote_event::Event::Gap(pb::QuoteGap {
-                symbol: symbol.to_string(),
-                epoch,
-                from_sequence: sequence(from),
-                to_sequence: sequence(to),
-            }),
-            QuoteNews::Feed(feed) => quote_event::Event::Feed(feed_event(feed)),
-            QuoteNews::Refused(symbol, error) => {
-                quote_event::Event::SymbolError(symbol_error(&symbol, &error))
-            }
-            QuoteNews::Heartbeat(time) => {
-                quote_event::Event::Heartbeat(pb::Heartbeat { server_time: Some(timestamp(time)) })
-            }
-            QuoteNews::Draining(after) => {
-                quote_event::Event::Draining(pb::Draining { resume_after: Some(duration(after)) })
-            }
-        };
-        Self { event: Some(event) }
-    }
-}
-
-impl From<BarEvent> for pb::BarEvent {
-    fn from(BarEvent { news, cursor }: BarEvent) -> Self {
-        let event = match news {
-            BarNews::Bar(series, known) => bar_event::Event::Bar(pb::SeriesBar {
-                symbol: series.symbol.to_string(),
-                interval: interval(series.interval).into(),
-                bar: Some(bar(&known)),
-            }),
-            BarNews::IntervalClosed(series, time) => {
-                bar_event::Event::IntervalClosed(pb::IntervalClosed {
-                    symbol: series.symbol.to_string(),
-                    interval: interval(series.interval).into(),
-                    close_time: Some(timestamp(time)),
-                })
-            }
-            BarNews::Gap(symbol, start, end) => bar_event::Event::Gap(pb::BarGap {
-                symbol: symbol.to_string(),
-                start_time: Some(timestamp(start)),
-                end_time: Some(timestamp(end)),
-            }),
-            BarNews::Feed(feed) => bar_event::Event::Feed(feed_event(feed)),
-            BarNews::Refused(symbol, error) => {
-                bar_event::Event::SymbolError(symbol_error(&symbol, &error))
-            }
-            BarNews::Heartbeat(time) => {
-                bar_event::Event::Heartbeat(pb::Heartbeat { server_time: Some(timestamp(time)) })
-            }
-            BarNews::Draining(after) => {
-                bar_event::Event::Draining(pb::Draining { resume_after: Some(duration(after)) })
-            }
-        };
-        Self { event: Some(event), cursor }
-    }
-}
-
 fn pb_quote(symbol: &Symbol, known: &SequencedQuote) -> pb::Quote {
     let quote = &known.quote;
     pb::Quote {
@@ -294,22 +234,8 @@ fn pb_quote(symbol: &Symbol, known: &SequencedQuote) -> pb::Quote {
         prev_close: quote.prev_close,
         sequence: known.sequence.try_into().unwrap_or(i64::MAX),
         epoch: known.epoch,
-        delay: quote.delay.map(duration),
+        delay: quote.delay.filter(|delay| !delay.is_zero()).map(duration),
     }
-}
-
-fn feed_event(feed: FeedState) -> pb::FeedEvent {
-    pb::FeedEvent {
-        state: connection(feed.connection).into(),
-        error: feed.last_error.unwrap_or_default(),
-    }
-}
-
-/// What a call for the symbol alone would have failed with.
-fn symbol_error(symbol: &Symbol, error: &ProviderError) -> pb::SymbolError {
-    let status = to_status(error);
-    let details = tonic_types::Status::decode(status.details()).unwrap_or_default();
-    pb::SymbolError { symbol: symbol.to_string(), error: Some(details) }
 }
 
 const fn connection(state: Connection) -> pb::ConnectionState {
