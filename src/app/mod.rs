@@ -77,12 +77,14 @@ impl App {
         let (database, cache, provider, (listener, address)) =
             connect::all(database, cache, provider, listener)?;
         recover(&database).await?;
+        let series_cache = SeriesCache::new(cache.clone());
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
         let events = EventBus::new();
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
+            series: series_cache.clone(),
             sessions: sessions.clone(),
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
@@ -100,18 +102,17 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
-        let series_cache = SeriesCache::new(cache);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
             provider,
             sessions.clone(),
-            live,
+            live.clone(),
             events,
             lifecycle.clone(),
         );
         let builder = sync::register(Mediator::builder(), &syncs);
-        let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
+        let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();

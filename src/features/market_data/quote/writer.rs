@@ -1,9 +1,10 @@
 //! Writes what the feed's task decided, in order, and tells it when it is stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -20,7 +21,7 @@ use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol}
 use crate::domain::sync::SyncDiff;
 use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::persistence::{
-    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter,
+    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter, SeriesCache,
 };
 
 /// Jobs that are joined into one write.
@@ -31,7 +32,7 @@ const LOG_PAGE: u32 = 2_000;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long a stop waits for a database that is away.
 const STOPPING_TRIES: u32 = 5;
-/// How often old entries of the log are removed.
+/// How often old entries of the log are removed, at least.
 const TRIM_EVERY: Duration = Duration::from_mins(1);
 
 /// Something to write.
@@ -85,6 +86,7 @@ pub(super) enum Decided {
 pub(super) struct Writer {
     database: Database,
     cache: Cache,
+    series: SeriesCache,
     sessions: Sessions,
     events: EventBus<DomainEvent>,
     hub: Hub,
@@ -104,6 +106,7 @@ impl Writer {
         Self {
             database: parts.database.clone(),
             cache: parts.cache.clone(),
+            series: parts.series.clone(),
             sessions: parts.sessions.clone(),
             events: parts.events.clone(),
             live: parts.live.clone(),
@@ -116,7 +119,7 @@ impl Writer {
 
     /// Works until the feed's task is gone and all is written.
     pub(super) async fn run(self, mut work: mpsc::Receiver<Job>) {
-        let mut trim = interval(TRIM_EVERY);
+        let mut trim = interval(TRIM_EVERY.min(self.retention));
         trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut jobs = Vec::with_capacity(JOINED);
         loop {
@@ -156,7 +159,9 @@ impl Writer {
             }
             Job::Forming(series, diff) => {
                 let bars = self.database.bars();
+                self.series.begin_write(&series).await;
                 self.persist(|| bars.write(&series, &diff, Timestamp::now())).await;
+                self.series.finish_write(&series).await;
             }
             Job::Copy { quotes, bars, ttls } => {
                 for (values, ttl) in [(quotes, ttls.0), (bars, ttls.1)] {
@@ -180,8 +185,8 @@ impl Writer {
         };
         let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
         let log = self.database.bar_log();
-        let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
-        let Some(appended) = appended else { return };
+        let append = self.persist(|| log.append(&bars, Timestamp::now()));
+        let Some(appended) = self.uncached(&bars, append).await else { return };
         let sequences: HashMap<usize, u64> =
             appended.into_iter().map(|(sequence, index)| (index, sequence)).collect();
         let mut logged = self.read_logged().await.into_iter().peekable();
@@ -204,6 +209,15 @@ impl Writer {
         }
         told.extend(logged.map(stored));
         self.hub.put_bars(told);
+    }
+
+    /// Does `write`, which writes `bars`; no answer that was kept before is given after it.
+    async fn uncached<T>(&self, bars: &[LogBar], write: impl Future<Output = T>) -> T {
+        let series: HashSet<&Series> = bars.iter().map(|bar| &bar.series).collect();
+        join_all(series.iter().map(|series| self.series.begin_write(series))).await;
+        let written = write.await;
+        join_all(series.iter().map(|series| self.series.finish_write(series))).await;
+        written
     }
 
     /// Tells what others have put into the log.

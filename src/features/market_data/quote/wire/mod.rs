@@ -10,7 +10,7 @@ use prost::Message as _;
 
 pub(super) use self::events::{encode_bar_event, encode_forming_event, encode_quote_event};
 use super::commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
-use super::cursor::Cursor;
+use super::cursor::{Cursor, digest};
 use super::feed_state::{Connection, FeedState, Subscription, SubscriptionState};
 use super::hub::LatestQuote;
 use super::queries::{
@@ -21,6 +21,7 @@ use super::stream_quotes::{SequencedQuote, StreamQuotes};
 use crate::common::constants::MAX_STREAM_SYMBOLS;
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::domain::ohlcv::Bar;
+use crate::domain::quote::Quote;
 use crate::domain::shared::{Interval, Symbol};
 use crate::features::market_data::wire::{
     ReadFields as _, bar, count, duration, interval, timestamp,
@@ -122,23 +123,41 @@ impl TryFrom<pb::StreamBarsRequest> for StreamBars {
         if request.intervals.is_empty() {
             intervals.extend(Interval::ALL);
         }
+        let intervals: Vec<Interval> = intervals.into_iter().collect();
         let from = match request.from {
             None => BarsFrom::Now,
             Some(stream_bars_request::From::StartTime(time)) => {
                 violations.time("start_time", Some(time)).map_or(BarsFrom::Now, BarsFrom::Time)
             }
-            Some(stream_bars_request::From::ResumeCursor(cursor)) => {
-                let cursor = Cursor::decode(&cursor);
-                if cursor.is_none() {
-                    violations.push("resume_cursor", "must be the cursor of an event, unchanged");
-                }
-                cursor.map_or(BarsFrom::Now, |cursor| BarsFrom::Cursor(BarCursor(cursor)))
+            Some(stream_bars_request::From::ResumeCursor(text)) => {
+                resume(&mut violations, &text, &symbols, &intervals)
             }
         };
-        let (intervals, include_forming) =
-            (intervals.into_iter().collect(), request.include_forming);
+        let include_forming = request.include_forming;
         violations.finish(Some(Self { symbols, intervals, include_forming, from }))
     }
+}
+
+/// Behind the event that had this cursor. While stored bars are sent it belongs to the symbols and
+/// intervals that it was given out for; after that it is a place in the one log of all bars.
+fn resume(
+    violations: &mut FieldViolations,
+    text: &str,
+    symbols: &[Symbol],
+    intervals: &[Interval],
+) -> BarsFrom {
+    let Some(cursor) = Cursor::decode(text) else {
+        violations.push("resume_cursor", "must be the cursor of an event, unchanged");
+        return BarsFrom::Now;
+    };
+    let query = digest(symbols, intervals);
+    if cursor.stored.as_ref().is_some_and(|stored| stored.query != query) {
+        violations.push(
+            "resume_cursor",
+            "was given out while stored bars of other symbols or intervals were sent: ask for the same, or give start_time",
+        );
+    }
+    BarsFrom::Cursor(BarCursor(cursor))
 }
 
 /// Symbols that a request lists, each once, in the order given.
@@ -252,6 +271,31 @@ const fn connection(state: Connection) -> pb::ConnectionState {
 pub(super) fn encode_quote(symbol: &Symbol, latest: &LatestQuote, epoch: i64) -> Bytes {
     let quote = SequencedQuote { quote: latest.quote, sequence: latest.sequence, epoch };
     pb_quote(symbol, &quote).encode_to_vec().into()
+}
+
+/// A quote of `symbol` as it came out of the cache; none where it is no such thing.
+pub(super) fn decode_quote(symbol: &Symbol, bytes: Bytes) -> Option<NamedQuote> {
+    let cached = pb::Quote::decode(bytes).ok().filter(|cached| cached.symbol == symbol.as_str())?;
+    // Without a time nothing was traded yet, and there is no price.
+    let last_time = FieldViolations::default().time("time", cached.time)?;
+    let quote = Quote {
+        last_price: Some(cached.last_price),
+        last_time: Some(last_time),
+        volume: cached.volume,
+        bid: cached.bid,
+        ask: cached.ask,
+        change: cached.change,
+        change_percent: cached.change_percent,
+        open_price: cached.open_price,
+        high_price: cached.high_price,
+        low_price: cached.low_price,
+        prev_close: cached.prev_close,
+        session: None,
+        delay: cached.delay.and_then(|delay| delay.try_into().ok()),
+    };
+    let sequence = cached.sequence.try_into().ok()?;
+    let quote = SequencedQuote { quote, sequence, epoch: cached.epoch };
+    Some(NamedQuote { symbol: symbol.clone(), quote })
 }
 
 /// A forming bar as it goes into the cache.
