@@ -30,6 +30,7 @@ mod requests;
 mod servers;
 mod sharing;
 mod simulator;
+mod streams;
 mod support;
 mod takeover;
 mod tradingview;
