@@ -29,8 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // `compile_fds` ignores `file_descriptor_set_path`: reflection needs the bytes written here.
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
-    let configure =
-        || tonic_prost_build::configure().extern_path(".google.rpc.Status", "::tonic_types::Status");
+    let configure = || {
+        tonic_prost_build::configure().extern_path(".google.rpc.Status", "::tonic_types::Status")
+    };
     configure().build_server(false).compile_fds(compiler.file_descriptor_set())?;
     servers(configure(), compiler.file_descriptor_set())
 }

@@ -32,5 +32,6 @@ mod sharing;
 mod simulator;
 mod streams;
 mod support;
+mod syncs;
 mod takeover;
 mod tradingview;

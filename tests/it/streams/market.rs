@@ -141,9 +141,11 @@ pub async fn stored(app: &mut TestApp) -> Vec<Seen> {
             }
         };
         let (symbol, interval) = (TRADED.to_owned(), interval.into());
-        all.extend(page.bars.into_iter().map(|bar| {
-            seen(&pb::SeriesBar { symbol: symbol.clone(), interval, bar: Some(bar) })
-        }));
+        all.extend(
+            page.bars.into_iter().map(|bar| {
+                seen(&pb::SeriesBar { symbol: symbol.clone(), interval, bar: Some(bar) })
+            }),
+        );
     }
     all.sort_unstable();
     all

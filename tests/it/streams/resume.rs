@@ -164,7 +164,8 @@ async fn a_cursor_that_is_none_of_ours_is_the_callers_mistake() {
     let bars = stored(&mut app).await;
     assert!(!bars.is_empty());
 
-    let mut stream = quotes(&app).stream_bars(since(minutes.clone(), 0)).await.unwrap().into_inner();
+    let mut stream =
+        quotes(&app).stream_bars(since(minutes.clone(), 0)).await.unwrap().into_inner();
     let (_, cursor) = next_bar(&mut stream).await;
     let others = [
         resumed(minutes.clone(), "garbage"),

@@ -81,9 +81,8 @@ async fn a_reader_that_reads_nothing_is_ended_and_its_cursor_loses_nothing(engin
             break;
         }
     }
-    let missing = |stored: &[super::market::Seen]| {
-        stored.iter().find(|bar| !told.contains(bar)).copied()
-    };
+    let missing =
+        |stored: &[super::market::Seen]| stored.iter().find(|bar| !told.contains(bar)).copied();
     let stored = stored(&mut app).await;
     // Longer bars that close with the last minute come after it.
     let all = stored.iter().filter(|bar| bar.minute < last - 240).copied().collect::<Vec<_>>();

@@ -144,7 +144,8 @@ impl From<Code> for Ending {
 
 fn ending_in(headers: &HeaderMap) -> Option<Ending> {
     let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
-    let draining = code == Code::Unavailable && reason(headers).as_deref() == Some(ErrorCode::Draining.reason());
+    let draining = code == Code::Unavailable
+        && reason(headers).as_deref() == Some(ErrorCode::Draining.reason());
     Some(Ending { code, draining })
 }
 
@@ -176,7 +177,9 @@ where
             match &result {
                 // Only an answer of headers alone has its status there.
                 Ok(response) => {
-                    ending_in(response.headers()).into_iter().for_each(|ending| call.end(ending));
+                    if let Some(ending) = ending_in(response.headers()) {
+                        call.end(ending);
+                    }
                 }
                 Err(_) => call.end(Code::Unknown.into()),
             }

@@ -5,8 +5,8 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::{require_synced, wire};
 use crate::common::mediator::{Handler, Request};
-use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::ohlcv::services::BarClock;
+use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::Series;
 use crate::features::market_data::{LiveSeries, ReadError, Sessions};
 use crate::infrastructure::persistence::{BarOrder, BarQuery, CacheRead, Database, SeriesCache};
@@ -109,8 +109,8 @@ impl GetBarsHandler {
 /// stored one that is forming, and gives way to one that is final.
 fn put(stored: &mut Vec<StoredBar>, forming: StoredBar, query: &BarQuery) {
     let at = forming.open_time;
-    let is_asked_for = query.start.is_none_or(|start| start <= at)
-        && query.end.is_none_or(|end| at < end);
+    let is_asked_for =
+        query.start.is_none_or(|start| start <= at) && query.end.is_none_or(|end| at < end);
     if !is_asked_for {
         return;
     }

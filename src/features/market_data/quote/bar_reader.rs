@@ -162,8 +162,9 @@ impl BarReader {
     fn catch_up(&mut self, found: Found) {
         match found {
             Found::Bars(bars) => {
-                let event = |(series, bar, cursor)| {
-                    BarEvent { news: BarNews::Bar(series, bar), cursor: BarCursor(cursor) }
+                let event = |(series, bar, cursor)| BarEvent {
+                    news: BarNews::Bar(series, bar),
+                    cursor: BarCursor(cursor),
                 };
                 self.ready.extend(bars.into_iter().map(event));
             }
@@ -287,7 +288,10 @@ impl BarReader {
 fn unseen(filter: &LogFilter) -> Vec<(Series, u64)> {
     let series = |symbol: &Symbol| {
         let symbol = symbol.clone();
-        filter.intervals.iter().map(move |interval: &Interval| Series::new(symbol.clone(), *interval))
+        filter
+            .intervals
+            .iter()
+            .map(move |interval: &Interval| Series::new(symbol.clone(), *interval))
     };
     filter.symbols.iter().flat_map(series).map(|series| (series, 0)).collect()
 }

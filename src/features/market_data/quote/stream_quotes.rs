@@ -218,3 +218,92 @@ impl Reader {
         self.last = Some(QuoteError::Draining);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::features::market_data::quote::hub::LatestQuote;
+
+    fn symbol(code: &str) -> Symbol {
+        Symbol::new("TEST", code).unwrap()
+    }
+
+    fn reader(hub: &Hub, conflate: Option<Duration>) -> QuoteNewsStream {
+        let symbols = vec![symbol("A"), symbol("B")];
+        let (released, _) = mpsc::unbounded_channel();
+        let follow = Follow::new(symbols.clone(), released);
+        let query = StreamQuotes { symbols, conflate };
+        Reader::new(hub, StreamPace::default(), CancellationToken::new(), query, follow)
+            .into_stream()
+    }
+
+    fn put(hub: &Hub, code: &str, sequence: u64) {
+        let quote = Quote { last_price: Some(1.0), ..Quote::default() };
+        hub.put_quotes(&[(symbol(code), LatestQuote { quote, sequence })]);
+    }
+
+    async fn next(stream: &mut QuoteNewsStream) -> QuoteNews {
+        stream.next().await.unwrap().unwrap()
+    }
+
+    async fn next_quote(stream: &mut QuoteNewsStream) -> Bytes {
+        loop {
+            if let QuoteNews::Quote(event) = next(stream).await {
+                return event;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_says_every_fifteen_seconds_that_it_is_alive() {
+        let mut stream = reader(&Hub::new(1, 0), None);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
+        let began = Instant::now();
+        for beat in 1..=3 {
+            assert!(matches!(next(&mut stream).await, QuoteNews::Heartbeat(_)));
+            assert_eq!(began.elapsed().as_secs(), beat * 15);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_two_readers_are_sent_is_encoded_once() {
+        let hub = Hub::new(1, 0);
+        let (mut one, mut other) = (reader(&hub, None), reader(&hub, None));
+        put(&hub, "A", 1);
+        let (one, other) = (next_quote(&mut one).await, next_quote(&mut other).await);
+        assert_eq!((one.as_ptr(), &one), (other.as_ptr(), &other));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_gets_what_is_newest_when_it_reads_and_is_told_what_was_left_out() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        put(&hub, "A", 1);
+        put(&hub, "B", 1);
+        next_quote(&mut stream).await;
+        next_quote(&mut stream).await;
+        put(&hub, "A", 2);
+        put(&hub, "B", 2);
+        next_quote(&mut stream).await;
+        // It was found, but is not what is newest any more.
+        put(&hub, "B", 5);
+        let QuoteNews::Gap { symbol: of, from, to, .. } = next(&mut stream).await else {
+            panic!("no gap")
+        };
+        assert_eq!((of, from, to), (symbol("B"), 2, 4));
+        next_quote(&mut stream).await;
+        assert!(next_quote(&mut stream).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quote_without_a_price_is_not_sent() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        let quote = Quote { volume: Some(0.0), ..Quote::default() };
+        hub.put_quotes(&[(symbol("A"), LatestQuote { quote, sequence: 1 })]);
+        assert!(next_quote(&mut stream).now_or_never().is_none());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A stream whose reader's HTTP/2 window is full is not polled, so it cannot see by itself that
 //! time passes: one task looks at all of them. What a stalled reader held is dropped; if it ever
-//! reads on, it finds SLOW_CONSUMER behind what was on its way.
+//! reads on, it finds `SLOW_CONSUMER` behind what was on its way.
 
 use std::fmt;
 use std::pin::Pin;
@@ -30,7 +30,7 @@ pub(super) struct StreamWatch {
     streams: Arc<Mutex<Vec<Weak<dyn Stalls>>>>,
 }
 
-/// A stream that ends with SLOW_CONSUMER when nobody reads it for too long.
+/// A stream that ends with `SLOW_CONSUMER` when nobody reads it for too long.
 pub(super) struct Watched<T>(Arc<Reading<T>>);
 
 /// Where a stream stands behind an item, if it can be resumed there.
@@ -198,14 +198,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn place(item: &u64) -> Option<Cursor> {
-        Some(Cursor::at(*item))
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_reads_nothing_is_ended_behind_the_last_that_it_took() {
         let watch = StreamWatch::new(PATIENCE);
-        let mut read = watch.watch(stream::iter([7, 8, 9]).map(Ok).boxed(), place);
+        let mut read = watch
+            .watch(stream::iter([7_u64, 8, 9]).map(Ok).boxed(), |item| Some(Cursor::at(*item)));
         assert_eq!(read.next().await.unwrap().unwrap(), 7);
         tokio::time::advance(later(30)).await;
         watch.look();
@@ -220,9 +217,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_news_is_not_slow_and_who_is_told_and_does_not_come_is() {
-        let (news, items) = futures::channel::mpsc::unbounded();
+        let (news, items) = futures::channel::mpsc::unbounded::<u64>();
         let watch = StreamWatch::new(PATIENCE);
-        let mut read = watch.watch(items.map(Ok).boxed(), place);
+        let mut read = watch.watch(items.map(Ok).boxed(), |item| Some(Cursor::at(*item)));
         assert!(read.next().now_or_never().is_none());
         tokio::time::advance(later(3_600)).await;
         watch.look();
