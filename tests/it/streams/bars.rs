@@ -10,7 +10,7 @@ use pocketquant::simulator::Pace;
 use tonic::Code;
 
 use super::market::{
-    SILENT, TRADED, bars_of, next, open_of, quotes, replay, resumed, seen, trades,
+    SILENT, TRADED, bars_of, next, next_bar, open_of, quotes, replay, resumed, seen, trades,
 };
 use crate::engines::Engine;
 use crate::support::{TestApp, reason};
@@ -120,12 +120,7 @@ async fn a_service_that_stops_says_so_last_and_the_cursor_goes_on_with_the_next_
     let app = TestApp::on(Engine::Embedded, &simulator, &[CLOCK]).await;
     let request = bars_of(&[TRADED], &[Interval::Interval1m]);
     let mut stream = quotes(&app).stream_bars(request.clone()).await.unwrap().into_inner();
-    loop {
-        match next(&mut stream).await.event.unwrap() {
-            Event::Bar(bar) if seen(&bar).minute == MINUTES - 1 => break,
-            _ => {}
-        }
-    }
+    while next_bar(&mut stream).await.0.minute < MINUTES - 1 {}
     let app = app.restarted(&simulator).await;
     let (mut last, mut cursor) = (None, String::new());
     let status = loop {

@@ -88,10 +88,11 @@ async fn an_unknown_symbol_is_told_and_the_others_go_on_but_only_unknown_ones_ar
     let mut stream = stream.unwrap().into_inner();
     let (mut error, mut bar) = (None, None);
     while error.is_none() || bar.is_none() {
-        match next(&mut stream).await.event.unwrap() {
-            bar_event::Event::SymbolError(refused) => error = Some(refused),
-            bar_event::Event::Bar(told) => bar = Some(told),
-            _ => {}
+        let event = next(&mut stream).await.event.unwrap();
+        if let bar_event::Event::SymbolError(refused) = event {
+            error = Some(refused);
+        } else if let bar_event::Event::Bar(told) = event {
+            bar = Some(told);
         }
     }
     let error = error.unwrap();
@@ -104,10 +105,10 @@ async fn an_unknown_symbol_is_told_and_the_others_go_on_but_only_unknown_ones_ar
     let (mut error, mut quote) = (None, None);
     while error.is_none() || quote.is_none() {
         let event = timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
-        match event.event.unwrap() {
-            quote_event::Event::SymbolError(refused) => error = Some(refused),
-            quote_event::Event::Quote(told) => quote = Some(told),
-            _ => {}
+        if let Some(quote_event::Event::SymbolError(refused)) = event.event {
+            error = Some(refused);
+        } else if let Some(quote_event::Event::Quote(told)) = event.event {
+            quote = Some(told);
         }
     }
     assert_eq!(error.unwrap().symbol, "TEST:NOPE");
