@@ -35,6 +35,7 @@ mod requests;
 mod servers;
 mod sharing;
 mod simulator;
+mod streams;
 mod support;
 mod syncs;
 mod takeover;

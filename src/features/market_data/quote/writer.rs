@@ -1,10 +1,11 @@
 //! Writes what the feed's task decided, in order, and tells it when it is stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -12,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::feed_task::Rerolled;
-use super::hub::{Hub, LiveChange};
+use super::hub::Hub;
 use super::quote_service::QuoteServiceParts;
+use super::ring::LiveChange;
 use crate::common::messaging::EventBus;
 use crate::domain::ohlcv::services::alike;
 use crate::domain::ohlcv::{Bar, BarRange, BarSource, Ohlcv, StoredBar};
@@ -21,7 +23,7 @@ use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol}
 use crate::domain::sync::SyncDiff;
 use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::persistence::{
-    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter,
+    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter, SeriesCache,
 };
 
 /// Jobs that are joined into one write.
@@ -32,7 +34,7 @@ const LOG_PAGE: u32 = 2_000;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long a stop waits for a database that is away.
 const STOPPING_TRIES: u32 = 5;
-/// How often old entries of the log are removed.
+/// How often old entries of the log are removed, at least.
 const TRIM_EVERY: Duration = Duration::from_mins(1);
 
 /// Something to write.
@@ -86,6 +88,7 @@ pub(super) enum Decided {
 pub(super) struct Writer {
     database: Database,
     cache: Cache,
+    series: SeriesCache,
     sessions: Sessions,
     events: EventBus<DomainEvent>,
     hub: Hub,
@@ -109,6 +112,7 @@ impl Writer {
         Self {
             database: parts.database.clone(),
             cache: parts.cache.clone(),
+            series: parts.series.clone(),
             sessions: parts.sessions.clone(),
             events: parts.events.clone(),
             live: parts.live.clone(),
@@ -122,7 +126,7 @@ impl Writer {
 
     /// Works until the feed's task is gone and all is written.
     pub(super) async fn run(self, mut work: mpsc::Receiver<Job>) {
-        let mut trim = interval(TRIM_EVERY);
+        let mut trim = interval(TRIM_EVERY.min(self.retention));
         trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut jobs = Vec::with_capacity(JOINED);
         loop {
@@ -177,7 +181,9 @@ impl Writer {
             Job::Keep(kept) => self.keep(kept.into_iter().collect()).await,
             Job::Forming(series, diff) => {
                 let bars = self.database.bars();
+                self.series.begin_write(&series).await;
                 self.persist(|| bars.write(&series, &diff, Timestamp::now())).await;
+                self.series.finish_write(&series).await;
             }
             Job::Copy { quotes, bars, ttls } => {
                 for (values, ttl) in [(quotes, ttls.0), (bars, ttls.1)] {
@@ -201,8 +207,8 @@ impl Writer {
         };
         let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
         let log = self.database.bar_log();
-        let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
-        let Some(appended) = appended else {
+        let append = self.persist(|| log.append(&bars, Timestamp::now()));
+        let Some(appended) = self.uncached(&bars, append).await else {
             self.lost.store(true, Ordering::Relaxed);
             return;
         };
@@ -247,11 +253,21 @@ impl Writer {
             let new = old.revised(bar.values, BarSource::Repair);
             let next = [LogBar { series: series.clone(), bar: new }];
             let log = self.database.bar_log();
-            if self.persist(|| log.append(&next, Timestamp::now())).await.is_some() {
+            let append = self.persist(|| log.append(&next, Timestamp::now()));
+            if self.uncached(&next, append).await.is_some() {
                 let payload = EventPayload::BarRevised { series: series.clone(), old, new };
                 self.events.publish(DomainEvent { time: Timestamp::now(), payload });
             }
         }
+    }
+
+    /// Does `write`, which writes `bars`; no answer that was kept before is given after it.
+    async fn uncached<T>(&self, bars: &[LogBar], write: impl Future<Output = T>) -> T {
+        let series: HashSet<&Series> = bars.iter().map(|bar| &bar.series).collect();
+        join_all(series.iter().map(|series| self.series.begin_write(series))).await;
+        let written = write.await;
+        join_all(series.iter().map(|series| self.series.finish_write(series))).await;
+        written
     }
 
     /// Tells what others have put into the log.

@@ -39,7 +39,7 @@ impl FeedTask {
 
     /// Where the log of symbols begins that only streams followed; they may come back with a
     /// cursor. What is older than the log is of no use to them.
-    async fn read_kept(&self) -> Result<(), DatabaseError> {
+    async fn read_kept(&mut self) -> Result<(), DatabaseError> {
         let states = self.parts.database.feed_state();
         let oldest = Timestamp::now().saturating_sub(self.options.log_retention);
         let oldest = oldest.unwrap_or(Timestamp::MIN);
@@ -199,6 +199,7 @@ impl FeedTask {
         self.uncopied.remove(symbol);
         self.hub.forget(symbol);
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
+        self.show_lookups();
         self.count();
     }
 
