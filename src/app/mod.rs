@@ -18,6 +18,7 @@ use crate::common::config::{FeedClock as FeedClockSetting, Settings};
 use crate::common::constants::SHUTDOWN_GRACE;
 use crate::common::error::with_causes;
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
@@ -30,7 +31,7 @@ use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
-use crate::infrastructure::persistence::{Database, SeriesCache};
+use crate::infrastructure::persistence::{Database, IdempotencyRecords, SeriesCache};
 
 mod connect;
 mod health;
@@ -53,6 +54,7 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     mediator: Mediator,
+    idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
     database: Database,
@@ -101,6 +103,8 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
+        let records = IdempotencyRecords::new(&database, &cache);
+        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
@@ -117,7 +121,7 @@ impl App {
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle })
+        Ok(Self { listener, address, mediator, idempotency, health, syncs, database, lifecycle })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -128,8 +132,9 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, syncs, database, lifecycle } = self;
-        let router = server::router(&mediator, &health, &lifecycle)?;
+        let Self { listener, address, mediator, idempotency, health, syncs, database, lifecycle } =
+            self;
+        let router = server::router(&mediator, &idempotency, &health, &lifecycle)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();

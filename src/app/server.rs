@@ -9,6 +9,7 @@ use tower::layer::util::{Identity, Stack};
 use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use crate::common::grpc::CallLayer;
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::shutdown::Lifecycle;
 use crate::features::market_data::grpc::{MarketDataGrpc, QuoteStreamGrpc, SystemGrpc};
@@ -27,14 +28,15 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 /// Every service, with its limits, behind the layers of a call.
 pub(super) fn router(
     mediator: &Mediator,
+    idempotency: &Idempotency,
     health: &HealthCoordinator,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Router<Stack<CallLayer, Identity>>> {
-    let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.clone());
+    let market_data = MarketDataGrpc::new(mediator.clone(), idempotency.clone(), lifecycle.clone());
     let market_data = MarketDataServer::new(market_data)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
-    let quotes = QuoteStreamGrpc::new(mediator.clone(), lifecycle.tracker().clone());
+    let quotes = QuoteStreamGrpc::new(mediator.clone(), idempotency.clone());
     let quotes = QuoteStreamServer::new(quotes)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);

@@ -25,6 +25,7 @@ mod faults;
 mod feed_faults;
 mod grpcurl;
 mod history;
+mod idempotency;
 mod live;
 mod live_clock;
 mod live_crash;
