@@ -90,18 +90,19 @@ pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
     })
 }
 
-/// All four, or everything that is wrong with any.
-pub(super) fn all<A, B, C, D>(
+/// All five, or everything that is wrong with any.
+pub(super) fn all<A, B, C, D, E>(
     a: Result<A, String>,
     b: Result<B, String>,
     c: Result<C, String>,
     d: Result<D, String>,
-) -> Result<(A, B, C, D), StartError> {
-    match (a, b, c, d) {
-        (Ok(a), Ok(b), Ok(c), Ok(d)) => Ok((a, b, c, d)),
-        (a, b, c, d) => {
-            let mistakes = [a.err(), b.err(), c.err(), d.err()].into_iter().flatten().collect();
-            Err(StartError { mistakes })
+    e: Result<E, String>,
+) -> Result<(A, B, C, D, E), StartError> {
+    match (a, b, c, d, e) {
+        (Ok(a), Ok(b), Ok(c), Ok(d), Ok(e)) => Ok((a, b, c, d, e)),
+        (a, b, c, d, e) => {
+            let wrong = [a.err(), b.err(), c.err(), d.err(), e.err()];
+            Err(StartError { mistakes: wrong.into_iter().flatten().collect() })
         }
     }
 }

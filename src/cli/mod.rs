@@ -11,6 +11,7 @@ mod failure;
 mod feed;
 mod health;
 mod info;
+mod keys;
 mod migrate;
 mod names;
 mod output;
@@ -71,6 +72,7 @@ enum Command {
     Symbols(symbols::Symbols),
     Info(info::Info),
     Health(health::Health),
+    Keys(keys::Keys),
     Migrate(migrate::Migrate),
     Simulate(Box<simulate::Simulate>),
 }
@@ -102,6 +104,10 @@ impl Cli {
             Command::Simulate(command) => {
                 outer.refuse_given()?;
                 Box::pin(command.run()).await
+            }
+            Command::Keys(command) => {
+                outer.refuse_given()?;
+                command.run()
             }
             Command::Migrate(command) => {
                 outer.refuse_given()?;

@@ -8,5 +8,6 @@ pub mod health;
 pub mod identity;
 pub mod mediator;
 pub mod messaging;
+pub mod rate_limit;
 pub mod shutdown;
 pub mod tracing;

@@ -11,6 +11,7 @@
     reason = "tests may panic, and their tasks die with the runtime"
 )]
 
+mod access;
 mod architecture;
 mod binary;
 mod cache;
@@ -24,9 +25,11 @@ mod engines;
 mod faults;
 mod grpcurl;
 mod history;
+mod limits;
 mod live;
 mod processes;
 mod requests;
+mod secrets;
 mod servers;
 mod sharing;
 mod simulator;
