@@ -92,16 +92,18 @@ pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
 
 /// All five, or everything that is wrong with any.
 pub(super) fn all<A, B, C, D, E>(
-    a: Result<A, String>,
-    b: Result<B, String>,
-    c: Result<C, String>,
-    d: Result<D, String>,
-    e: Result<E, String>,
+    first: Result<A, String>,
+    second: Result<B, String>,
+    third: Result<C, String>,
+    fourth: Result<D, String>,
+    fifth: Result<E, String>,
 ) -> Result<(A, B, C, D, E), StartError> {
-    match (a, b, c, d, e) {
-        (Ok(a), Ok(b), Ok(c), Ok(d), Ok(e)) => Ok((a, b, c, d, e)),
-        (a, b, c, d, e) => {
-            let wrong = [a.err(), b.err(), c.err(), d.err(), e.err()];
+    match (first, second, third, fourth, fifth) {
+        (Ok(first), Ok(second), Ok(third), Ok(fourth), Ok(fifth)) => {
+            Ok((first, second, third, fourth, fifth))
+        }
+        (first, second, third, fourth, fifth) => {
+            let wrong = [first.err(), second.err(), third.err(), fourth.err(), fifth.err()];
             Err(StartError { mistakes: wrong.into_iter().flatten().collect() })
         }
     }

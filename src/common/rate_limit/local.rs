@@ -26,8 +26,10 @@ pub(super) struct LocalBuckets {
 struct Buckets {
     /// When each is full, in microseconds since the start.
     full_at: HashMap<Principal, u64>,
-    newcomers_full_at: u64,
-    tidied_at: u64,
+    /// That of the one that newcomers share.
+    newcomers: u64,
+    /// When the full ones were last forgotten.
+    tidied: u64,
 }
 
 impl LocalBuckets {
@@ -72,12 +74,12 @@ impl Buckets {
         /// Looking through all of them costs a millisecond or two: now and then only.
         const TIDY_EVERY_US: u64 = 1_000_000;
         if self.full_at.len() >= most && !self.full_at.contains_key(principal) {
-            if now >= self.tidied_at.saturating_add(TIDY_EVERY_US) {
+            if now >= self.tidied.saturating_add(TIDY_EVERY_US) {
                 self.full_at.retain(|_, full_at| *full_at > now);
-                self.tidied_at = now;
+                self.tidied = now;
             }
             if self.full_at.len() >= most {
-                return &mut self.newcomers_full_at;
+                return &mut self.newcomers;
             }
         }
         self.full_at.entry(principal.clone()).or_insert(now)

@@ -122,15 +122,16 @@ mod tests {
     proptest! {
         #[test]
         fn a_retry_passes_when_it_was_told_to_and_not_a_microsecond_sooner(
-            burst in 1_u32..50, per_second in 1_u32..=10_000, share in 0.0_f64..=1.0,
+            burst in 1_u32..50, per_second in 1_u32..=10_000, share in 0_u64..=1_000,
         ) {
             let quota = Quota::new(burst, per_second).unwrap();
-            let full_in = (quota.bucket_us() as f64 * share) as u64;
+            let full_in = quota.bucket_us() * share / 1_000;
             let decision = quota.take(full_in);
             if decision.passes {
-                prop_assert_eq!(decision.full_in.as_micros() as u64, full_in + quota.token_us());
+                let later = Duration::from_micros(full_in + quota.token_us());
+                prop_assert_eq!(decision.full_in, later);
             } else {
-                let wait = decision.retry_in.as_micros() as u64;
+                let wait = u64::try_from(decision.retry_in.as_micros()).unwrap();
                 prop_assert!(quota.take(full_in - wait).passes);
                 prop_assert!(!quota.take(full_in - wait + 1).passes);
             }

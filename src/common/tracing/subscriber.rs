@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use thiserror::Error;
 use tracing::{Level, Subscriber};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -63,9 +63,8 @@ where
         .parse(filter)
         .map_err(|source| SubscriberError::Filter { filter: filter.to_owned(), source })?;
     // A library that traces what goes over its wire shows passwords and tokens.
-    let filter = filter.and(filter_fn(|line| {
-        *line.level() != Level::TRACE || line.target().starts_with(OWN_CRATE)
-    }));
+    let wires =
+        filter_fn(|line| *line.level() != Level::TRACE || line.target().starts_with(OWN_CRATE));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Console => lines.with_ansi(colours).boxed(),
@@ -73,5 +72,5 @@ where
             lines.json().event_format(CorrelatedJson::new()).with_ansi(false).boxed()
         }
     };
-    Ok(Registry::default().with(KeepCorrelationId).with(lines.with_filter(filter)))
+    Ok(Registry::default().with(KeepCorrelationId).with(lines).with(filter).with(wires))
 }

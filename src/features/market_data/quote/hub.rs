@@ -166,7 +166,9 @@ impl Hub {
         self.shared.feed.send_if_modified(|feed| {
             let before = feed.clone();
             change(feed);
-            *feed != before
+            // Streams tell this much. All else is for those who ask, and changes with each message.
+            let told = |feed: &FeedState| (feed.connection, feed.refused, feed.last_error.clone());
+            told(feed) != told(&before)
         });
     }
 

@@ -126,6 +126,7 @@ impl FeedTask {
             drop(fetches.send(Fetched::Resolved(symbol, outcome)).await);
         };
         drop(self.parts.lifecycle.spawn("resolve symbol", Box::pin(task)));
+        self.show_lookups();
     }
 
     /// The session is known: the bars go on where they were kept, and the provider is asked to
@@ -154,6 +155,7 @@ impl FeedTask {
                 followed.days = resolved.days;
                 followed.closed_before = resolved.newest;
                 followed.progress = Progress::Joining;
+                followed.error = None;
                 followed.snapshot_begins = true;
                 self.names.insert(id, symbol.clone());
                 for (interval, range) in repairs {
@@ -170,16 +172,19 @@ impl FeedTask {
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if is_passing(&error) {
             followed.progress = Progress::Resolving;
+            followed.error = Some(error.clone());
             self.hub.put_feed(|feed| feed.last_error = Some(error.to_string()));
             fetch::resolve_later(&self.parts, symbol.clone(), self.fetches.clone());
-            return;
+        } else if self.link_is_idle && matches!(error, ProviderError::AuthRequired { .. }) {
+            return self.give_up(Timestamp::now(), error).await;
+        } else {
+            warn!(%symbol, %error, "the provider refused {symbol}");
+            followed.refuse(&error);
+            self.hub.refuse(symbol, error);
         }
-        warn!(%symbol, %error, "the provider refused {symbol}");
-        followed.progress = Progress::Refused;
-        followed.error = Some(error.clone());
-        followed.decide(&Verdict::Refused(error.clone()));
-        self.hub.refuse(symbol, error);
+        // Without this, asking for it again would change nothing.
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
+        self.show_lookups();
     }
 
     /// The provider has sent all of a symbol's snapshot.
@@ -268,6 +273,7 @@ impl FeedTask {
         self.hub.forget(symbol);
         self.parts.live.set(symbol, Live::default());
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
+        self.show_lookups();
         if let Err(error) =
             self.parts.database.feed_state().delete(std::slice::from_ref(symbol)).await
         {
