@@ -24,6 +24,7 @@ mod engines;
 mod faults;
 mod grpcurl;
 mod history;
+mod idempotency;
 mod live;
 mod processes;
 mod requests;
