@@ -1,11 +1,14 @@
 //! Many calls, other requests, callers that go away, deadlines: one running service.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
+use pocketquant::proto::v1::market_data_client::MarketDataClient;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
 use prost::Message as _;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::{Keeper, SYMBOL, is_replayed, on_every_keeper, sync, sync_without_key, with_key};
@@ -15,7 +18,8 @@ use crate::support::{TestApp, TestSimulator, demo_data, reason, retry_delay};
 on_every_keeper!(
     a_hundred_calls_with_one_key_are_one_fetch,
     another_request_under_the_key_is_refused,
-    a_caller_that_is_killed_loses_nothing,
+    a_caller_that_goes_away_loses_nothing,
+    a_command_line_that_is_killed_and_run_again_follows_the_same_sync,
     a_deadline_ends_the_wait_and_not_the_work,
     failures_are_kept_where_they_are_final,
     every_command_takes_a_key,
@@ -108,14 +112,17 @@ async fn another_request_under_the_key_is_refused(keeper: Keeper) {
     app.market_data.sync_symbol(sync("order-3", 300)).await.unwrap();
 }
 
-async fn a_caller_that_is_killed_loses_nothing(keeper: Keeper) {
+async fn a_caller_that_goes_away_loses_nothing(keeper: Keeper) {
     let simulator = TestSimulator::start(demo_data()).await;
     let mut app = app(keeper, &simulator).await;
     simulator.fault("slow", Some("300"), None, true).await;
-    let arguments = ["sync", SYMBOL, "-n", "300", "--idempotency-key", "order-1", "--server"];
-    let mut caller = pocketquant(&arguments).arg(&app.url).spawn().unwrap();
+    let own = Channel::from_shared(app.url.clone()).unwrap().connect().await.unwrap();
+    let call = async move { MarketDataClient::new(own).sync_symbol(sync("order-1", 300)).await };
+    let caller = tokio::spawn(call);
     until_fetched(&simulator, 0).await;
-    caller.kill().await.unwrap();
+    // Its connection goes with it.
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
     let answer = loop {
         match app.market_data.sync_symbol(sync("order-1", 300)).await {
             Ok(answer) => break answer,
@@ -124,6 +131,25 @@ async fn a_caller_that_is_killed_loses_nothing(keeper: Keeper) {
     };
     assert!(is_replayed(answer.metadata()));
     assert_eq!(answer.into_inner().bars_inserted, 300);
+    assert_eq!(fetches(&simulator).await, 1);
+}
+
+async fn a_command_line_that_is_killed_and_run_again_follows_the_same_sync(keeper: Keeper) {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let app = app(keeper, &simulator).await;
+    simulator.fault("slow", Some("300"), None, true).await;
+    let run = || {
+        let arguments = ["sync", SYMBOL, "-n", "300", "--idempotency-key", "order-1", "--server"];
+        let mut command = pocketquant(&arguments);
+        command.arg(&app.url).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut killed = run().spawn().unwrap();
+    until_fetched(&simulator, 0).await;
+    killed.kill().await.unwrap();
+    let again = run().output().await.unwrap();
+    assert!(again.status.success(), "{again:?}");
+    assert!(String::from_utf8(again.stdout).unwrap().contains("300"));
     assert_eq!(fetches(&simulator).await, 1);
 }
 
@@ -187,10 +213,19 @@ async fn failures_are_kept_where_they_are_final(keeper: Keeper) {
 
 async fn every_command_takes_a_key(keeper: Keeper) {
     let simulator = TestSimulator::start(demo_data()).await;
-    let app = app(keeper, &simulator).await;
+    let mut app = app(keeper, &simulator).await;
     let mut quotes = QuoteStreamClient::new(app.channel.clone());
     let symbol = || SYMBOL.to_owned();
+    let mut sync_ids = Vec::new();
     for replayed in [false, true] {
+        let start = pb::StartSyncRequest {
+            symbol: symbol(),
+            interval: pb::Interval::Interval1d.into(),
+            ..Default::default()
+        };
+        let started = app.market_data.start_sync(with_key("k", start)).await.unwrap();
+        assert_eq!(is_replayed(started.metadata()), replayed);
+        sync_ids.push(started.into_inner().sync_id);
         let subscribe = with_key("k", pb::SubscribeRequest { symbol: symbol() });
         assert_eq!(is_replayed(quotes.subscribe(subscribe).await.unwrap().metadata()), replayed);
         let unsubscribe = with_key("k", pb::UnsubscribeRequest { symbol: symbol() });
@@ -206,6 +241,7 @@ async fn every_command_takes_a_key(keeper: Keeper) {
             assert!(!is_replayed(quotes.list_subscriptions(query).await.unwrap().metadata()));
         }
     }
+    assert_eq!(sync_ids[0], sync_ids[1]);
     let subscribe = with_key("\t", pb::SubscribeRequest { symbol: symbol() });
     let refused = quotes.subscribe(subscribe).await.unwrap_err();
     assert_eq!(reason(&refused), (Code::InvalidArgument, "INVALID_FIELDS".to_owned()));
