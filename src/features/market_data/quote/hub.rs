@@ -159,7 +159,6 @@ impl Hub {
 
     /// The feed is like this now. Streams are woken where they have something to say of it.
     pub(super) fn put_feed(&self, change: impl FnOnce(&mut FeedState)) {
-<<<<<<< HEAD
         self.shared.feed.send_modify(change);
         let feed = self.shared.feed.borrow();
         self.shared.feed_word.send_if_modified(|word| {
@@ -168,14 +167,6 @@ impl Hub {
                 (word.connection, word.error) = (feed.connection, feed.last_error.clone());
             }
             is_new
-=======
-        self.shared.feed.send_if_modified(|feed| {
-            let before = feed.clone();
-            change(feed);
-            // Streams tell this much. All else is for those who ask, and changes with each message.
-            let told = |feed: &FeedState| (feed.connection, feed.refused, feed.last_error.clone());
-            told(feed) != told(&before)
->>>>>>> main
         });
     }
 
