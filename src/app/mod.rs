@@ -18,17 +18,20 @@ use crate::common::config::{FeedClock as FeedClockSetting, Settings};
 use crate::common::constants::SHUTDOWN_GRACE;
 use crate::common::error::with_causes;
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
-use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
+use crate::features::market_data::quote::{
+    FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
+};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
-use crate::infrastructure::persistence::{Database, SeriesCache};
+use crate::infrastructure::persistence::{Database, IdempotencyRecords, SeriesCache};
 
 mod access;
 mod connect;
@@ -57,6 +60,7 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     mediator: Mediator,
+    idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
     database: Database,
@@ -67,6 +71,11 @@ pub struct App {
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_paced(settings, StreamPace::default()).await
+    }
+
+    /// The same, with streams that speak, and are listened to, at another pace.
+    pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
         let (database, cache, provider, files, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
@@ -78,12 +87,14 @@ impl App {
         let (database, cache, provider, files, (listener, address)) =
             connect::all(database, cache, provider, files, listener)?;
         let guard = files.guard(&settings, &cache, &lifecycle);
+        let series_cache = SeriesCache::new(cache.clone());
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
         let events = EventBus::new();
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
+            series: series_cache.clone(),
             sessions: sessions.clone(),
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
@@ -92,7 +103,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings), epoch).await;
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let server = ServerInfo {
@@ -101,24 +112,35 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
-        let series_cache = SeriesCache::new(cache);
+        let records = IdempotencyRecords::new(&database, &cache);
+        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
             provider,
             sessions.clone(),
-            live,
+            live.clone(),
             events,
             lifecycle.clone(),
         );
         let recovered = syncs.recover().await;
         recovered.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let builder = sync::register(Mediator::builder(), &syncs);
-        let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
+        let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle, guard })
+        Ok(Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            guard,
+        })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -129,8 +151,18 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, syncs, database, lifecycle, guard } = self;
-        let router = server::router(&mediator, &health, &lifecycle, guard)?;
+        let Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            guard,
+        } = self;
+        let router = server::router(&mediator, &idempotency, &health, &lifecycle, guard)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
@@ -181,7 +213,7 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
 }
 
-fn feed_options(settings: &Settings) -> FeedOptions {
+fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {
     let clock = match settings.feed.clock {
         FeedClockSetting::Wall => FeedClock::Wall,
         FeedClockSetting::Event => FeedClock::Event,
@@ -191,6 +223,7 @@ fn feed_options(settings: &Settings) -> FeedOptions {
         autostart: settings.feed.autostart,
         rules: BarRules { clock, grace, lateness },
         log_retention: settings.bars.log_retention,
+        streams,
     }
 }
 

@@ -10,6 +10,7 @@ use super::guard::Guard;
 use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use crate::common::grpc::CallLayer;
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::identity::AuthenticationLayer;
 use crate::common::mediator::Mediator;
 use crate::common::rate_limit::RateLimitLayer;
@@ -33,15 +34,16 @@ type Layers = Stack<RateLimitLayer, Stack<AuthenticationLayer, Stack<CallLayer, 
 /// Every service, with its limits, behind the layers of a call.
 pub(super) fn router(
     mediator: &Mediator,
+    idempotency: &Idempotency,
     health: &HealthCoordinator,
     lifecycle: &Lifecycle,
     guard: Guard,
 ) -> anyhow::Result<Router<Layers>> {
-    let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.clone());
+    let market_data = MarketDataGrpc::new(mediator.clone(), idempotency.clone(), lifecycle.clone());
     let market_data = MarketDataServer::new(market_data)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
-    let quotes = QuoteStreamGrpc::new(mediator.clone(), lifecycle.tracker().clone());
+    let quotes = QuoteStreamGrpc::new(mediator.clone(), idempotency.clone());
     let quotes = QuoteStreamServer::new(quotes)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);

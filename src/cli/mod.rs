@@ -13,6 +13,7 @@ mod feed;
 mod follow_sync;
 mod health;
 mod info;
+mod key;
 mod keys;
 mod migrate;
 mod names;

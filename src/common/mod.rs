@@ -5,6 +5,7 @@ pub mod constants;
 pub mod error;
 pub mod grpc;
 pub mod health;
+pub mod idempotency;
 pub mod identity;
 pub mod mediator;
 pub mod messaging;

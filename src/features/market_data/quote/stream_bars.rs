@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, StreamExt as _};
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
 use super::bar_reader::BarReader;
 use super::cursor::Cursor;
-use super::feed_state::FeedState;
+use super::feed_state::FeedWord;
 use super::{QuoteError, QuoteService};
 use crate::common::mediator::{Handler, Request};
 use crate::domain::ohlcv::Bar;
@@ -45,14 +46,18 @@ pub struct BarCursor(pub(super) Cursor);
 /// Something that a stream of bars says.
 #[derive(Clone, Debug)]
 pub enum BarNews {
-    /// A bar closed, was corrected, or is forming.
+    /// A bar closed or was corrected.
     Bar(Series, Bar),
+    /// A bar is forming: an event as it is sent, but for its cursor.
+    Forming(Bytes),
+    /// Something happened just now: an event as it is sent, with its cursor.
+    Told(Bytes),
     /// The time of a bar is over.
     IntervalClosed(Series, Timestamp),
     /// The feed was away from one time to another.
     Gap(Symbol, Timestamp, Timestamp),
     /// How the feed is.
-    Feed(FeedState),
+    Feed(FeedWord),
     /// A symbol that the provider refused.
     Refused(Symbol, ProviderError),
     /// The stream is alive.
@@ -67,7 +72,7 @@ pub struct BarEvent {
     /// What happened.
     pub news: BarNews,
     /// Resumes behind it.
-    pub cursor: String,
+    pub cursor: BarCursor,
 }
 
 /// Events, and an error as the last.
@@ -85,8 +90,8 @@ pub(super) struct StreamBarsHandler {
 
 impl Handler<StreamBars> for StreamBarsHandler {
     async fn handle(&self, query: StreamBars) -> Result<BarEventStream, QuoteError> {
-        let follow = self.service.follow(query.symbols.clone()).await?;
-        let reader = BarReader::new(&self.service, query, follow).await?;
-        Ok(stream::unfold(reader, BarReader::next).boxed())
+        let reader = BarReader::start(&self.service, query).await?;
+        let place = |event: &BarEvent| Some(event.cursor.0.clone());
+        Ok(self.service.watch().watch(reader.into_stream(), place).boxed())
     }
 }

@@ -6,6 +6,7 @@ mod buckets;
 pub mod keys;
 mod memory;
 mod redis;
+mod redis_idempotency;
 mod series_cache;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 use self::memory::Memory;
 use self::redis::Redis;
+pub(super) use self::redis_idempotency::RedisIdempotency;
 pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
 use super::Cause;
 use crate::common::rate_limit::SharedBuckets;
@@ -112,6 +114,15 @@ impl Cache {
         match &self.0 {
             Engine::Redis(engine) => engine.close().await,
             Engine::Memory(_) => {}
+        }
+    }
+
+    /// What became of idempotency keys, where this is a server: memory would forget it with the
+    /// process.
+    pub(super) fn idempotency(&self) -> Option<RedisIdempotency> {
+        match &self.0 {
+            Engine::Redis(engine) => Some(RedisIdempotency::new(engine)),
+            Engine::Memory(_) => None,
         }
     }
 

@@ -5,18 +5,21 @@ mod changes;
 mod fetch;
 mod flow;
 mod followed;
+mod joining;
+mod owed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-pub(super) use self::fetch::Fetched;
+pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
 use super::QuoteError;
 use super::feed_state::{Connection, FeedState, Subscription};
@@ -39,6 +42,8 @@ const PROVIDER_COMMANDS: usize = 4_096;
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
 const FETCHED: usize = 1_024;
+/// Repairs that the provider is asked for at a time.
+const REPAIRS_AT_A_TIME: usize = 8;
 /// Between two looks for bars that are due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often the newest quotes and forming bars are copied.
@@ -83,7 +88,10 @@ pub(super) struct FeedTask {
     received: mpsc::Receiver<Command>,
     releases: mpsc::UnboundedReceiver<Command>,
     fetched: mpsc::Receiver<Fetched>,
+    rerolled: mpsc::UnboundedReceiver<Rerolled>,
     fetches: mpsc::Sender<Fetched>,
+    /// Repairs that are fetched at a time.
+    repairing: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
@@ -112,8 +120,8 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
-        let writer =
-            writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
+        let (rerolls, rerolled) = mpsc::unbounded_channel();
+        let writer = writer::Writer::new(&parts, options.log_retention, hub.clone(), rerolls);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         let mut task = Self {
             manager: BarManager::new(options.rules),
@@ -123,7 +131,9 @@ impl FeedTask {
             received,
             releases,
             fetched: answers,
+            rerolled,
             fetches,
+            repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
             symbols: HashMap::new(),
             names: HashMap::new(),
@@ -159,6 +169,7 @@ impl FeedTask {
                 Some(release) = self.releases.recv() => self.carry_out(release).await,
                 _ = snapshot.tick() => self.save().await,
                 _ = copy.tick() => self.copy(),
+                Some(rerolled) = self.rerolled.recv() => self.take_rerolled(rerolled).await,
                 Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link) => match events {
                     Some(events) => self.take_events(events).await,
@@ -262,7 +273,7 @@ impl FeedTask {
     }
 
     fn status(&self) -> FeedState {
-        self.hub.feed().borrow().clone()
+        self.hub.feed()
     }
 
     /// When the next bar is due to close.
