@@ -19,6 +19,8 @@ pub const CACHE_PREFIX_OHLCV: &str = "ohlcv";
 pub const CACHE_PREFIX_OHLCV_GENERATION: &str = "ohlcv:generation";
 /// What a generation says while its series is being written: readers neither read nor fill the cache.
 pub const CACHE_GENERATION_WRITING: &str = "writing";
+/// A caller's calls: `rate_limit:{principal}`.
+pub const CACHE_PREFIX_RATE_LIMIT: &str = "rate_limit";
 
 // TTLS
 
@@ -102,6 +104,14 @@ pub const HEADER_GRPC_TIMEOUT: &str = "grpc-timeout";
 pub const HEADER_IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `true` on an answer that was made for an earlier call with the same idempotency key.
 pub const HEADER_IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+/// Where a proxy says for whom it calls; believed of trusted proxies only.
+pub const HEADER_FORWARDED_FOR: &str = "x-forwarded-for";
+/// How many calls a caller may make at once.
+pub const HEADER_RATE_LIMIT: &str = "x-ratelimit-limit";
+/// How many are left of them.
+pub const HEADER_RATE_REMAINING: &str = "x-ratelimit-remaining";
+/// In how many whole seconds all of them will be there again.
+pub const HEADER_RATE_RESET: &str = "x-ratelimit-reset";
 
 // NAMES
 

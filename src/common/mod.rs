@@ -9,5 +9,6 @@ pub mod idempotency;
 pub mod identity;
 pub mod mediator;
 pub mod messaging;
+pub mod rate_limit;
 pub mod shutdown;
 pub mod tracing;

@@ -2,6 +2,7 @@
 //!
 //! Never the only copy of anything. It does not know what is in them.
 
+mod buckets;
 pub mod keys;
 mod memory;
 mod redis;
@@ -20,6 +21,7 @@ use self::redis::Redis;
 pub(super) use self::redis_idempotency::RedisIdempotency;
 pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
 use super::Cause;
+use crate::common::rate_limit::SharedBuckets;
 
 /// Values that are larger are not kept.
 pub const MAX_VALUE_BYTES: usize = 4 << 20;
@@ -88,6 +90,14 @@ impl Cache {
         match self.0 {
             Engine::Redis(_) => redis::ENGINE,
             Engine::Memory(_) => memory::ENGINE,
+        }
+    }
+
+    /// Rate limits that all share who use this cache; none where it is this process's own.
+    pub fn shared_buckets(&self) -> Option<Arc<dyn SharedBuckets>> {
+        match &self.0 {
+            Engine::Redis(engine) => Some(engine.buckets()),
+            Engine::Memory(_) => None,
         }
     }
 

@@ -16,6 +16,7 @@ use fred::types::{Builder, Expiration, SetOptions, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
+use super::buckets::RedisBuckets;
 use super::{CacheError, MAX_VALUE_BYTES};
 
 /// The engine's name in answers and logs.
@@ -77,6 +78,10 @@ impl Redis {
                 Err(start_error(&hosts, &waited))
             }
         }
+    }
+
+    pub(super) fn buckets(&self) -> Arc<RedisBuckets> {
+        Arc::new(RedisBuckets::new(self.0.clone()))
     }
 
     pub(super) async fn ping(&self) -> Result<(), CacheError> {

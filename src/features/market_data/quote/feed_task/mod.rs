@@ -273,7 +273,7 @@ impl FeedTask {
     }
 
     fn status(&self) -> FeedState {
-        self.hub.feed().borrow().clone()
+        self.hub.feed()
     }
 
     /// When the next bar is due to close.
