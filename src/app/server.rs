@@ -1,13 +1,12 @@
 //! The gRPC server: its services, their limits, and the layers around them.
 
-use std::time::Duration;
-
-use tonic::transport::Server;
-use tonic::transport::server::Router;
-use tower::layer::util::{Identity, Stack};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::service::Routes;
+use tower::Layer as _;
 
 use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
-use crate::common::grpc::CallLayer;
+use crate::common::grpc::{CallLayer, CallService, Load};
 use crate::common::health::HealthCoordinator;
 use crate::common::mediator::Mediator;
 use crate::common::shutdown::Lifecycle;
@@ -17,19 +16,36 @@ use crate::proto::v1::market_data_server::MarketDataServer;
 use crate::proto::v1::quote_stream_server::QuoteStreamServer;
 use crate::proto::v1::system_server::SystemServer;
 
-/// Calls that one connection may have in flight.
-const STREAMS_PER_CONNECTION: u32 = 256;
-/// Streams that a client may reset before its connection is closed.
-const RESETS_PER_CONNECTION: usize = 256;
-/// How often a silent connection is asked whether it lives, and how long it may take to say so.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// What is served, by descriptor set.
+const CONTRACTS: [&[u8]; 4] = [
+    FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
+
+/// Counts what is served.
+pub(super) fn load() -> anyhow::Result<Load> {
+    let mut streaming = Vec::new();
+    for contract in CONTRACTS {
+        for file in FileDescriptorSet::decode(contract)?.file {
+            for service in &file.service {
+                let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                let streams = service.method.iter().filter(|method| method.server_streaming());
+                streaming.extend(streams.map(|method| path(method.name())));
+            }
+        }
+    }
+    Ok(Load::new(streaming))
+}
 
 /// Every service, with its limits, behind the layers of a call.
-pub(super) fn router(
+pub(super) fn service(
     mediator: &Mediator,
     health: &HealthCoordinator,
     lifecycle: &Lifecycle,
-) -> anyhow::Result<Router<Stack<CallLayer, Identity>>> {
+    load: Load,
+) -> anyhow::Result<CallService<Routes>> {
     let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.clone());
     let market_data = MarketDataServer::new(market_data)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
@@ -48,16 +64,12 @@ pub(super) fn router(
             // Without it grpcurl cannot print error details.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_max_local_error_reset_streams(Some(RESETS_PER_CONNECTION))
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .layer(CallLayer)
-        .add_service(health.server())
+    let routes = Routes::new(health.server())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(market_data)
         .add_service(quotes)
-        .add_service(system))
+        .add_service(system)
+        .prepare();
+    Ok(CallLayer::new(load).layer(routes))
 }

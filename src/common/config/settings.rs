@@ -12,6 +12,7 @@ use super::error::{ConfigError, Mistake};
 use super::parse::{self, Reader};
 use super::redact::redact_url;
 use super::table as t;
+use crate::common::constants::MAX_CONNECTIONS;
 use crate::common::tracing::LogFormat;
 
 /// All settings, valid. `Debug` shows no secret.
@@ -19,6 +20,8 @@ use crate::common::tracing::LogFormat;
 pub struct Settings {
     /// Where gRPC is served; loopback unless `allow_insecure`.
     pub grpc_addr: SocketAddr,
+    /// Most connections from one address.
+    pub connections_per_address: u32,
     /// Whether gRPC may be reachable from other machines unprotected.
     pub allow_insecure: bool,
     /// What this installation is.
@@ -189,6 +192,8 @@ impl Settings {
 fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let allow_insecure = reader.read(&t::ALLOW_INSECURE, parse::boolean);
     let grpc_addr = grpc_addr(reader, allow_insecure == Some(true));
+    let connections_per_address =
+        reader.read(&t::CONNECTIONS_PER_ADDRESS, parse::number(1, MAX_CONNECTIONS));
     let environment = reader.read(&t::ENVIRONMENT, |value| match value {
         "development" => Ok(Environment::Development),
         "production" => Ok(Environment::Production),
@@ -206,6 +211,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let bars = bars(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
+        connections_per_address: connections_per_address?,
         allow_insecure: allow_insecure?,
         environment: environment?,
         log: log?,

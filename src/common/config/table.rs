@@ -51,6 +51,8 @@ settings! {
         "Where gRPC is served; port 0 takes a free one";
     ALLOW_INSECURE Plain Some("false"), "`true` or `false`",
         "Allow GRPC_ADDR to be reachable from other machines, without TLS and API keys";
+    CONNECTIONS_PER_ADDRESS Plain Some("2048"), "a number from 1 to 10000",
+        "Most connections from one address (an IPv6 /64 counts as one); what comes through a proxy shares the proxy's";
     ENVIRONMENT Plain Some("development"), "`development` or `production`",
         "What GetHealth calls this installation";
     LOG_FORMAT Plain Some("console"), "`console` or `json`",

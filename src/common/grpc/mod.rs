@@ -9,12 +9,17 @@ mod access_log;
 mod calls;
 mod deadline;
 mod details;
+mod load;
+mod panics;
 mod status;
+pub mod transport;
 
 pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
 pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
+pub use load::{Load, LoadShed, LoadShedBody, LoadShedFuture, LoadShedLayer};
+pub use panics::{PanicBody, PanicFuture, PanicLayer, Panics};
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};
@@ -56,13 +61,23 @@ impl Coded for CallError {
 pub type Interceptor = fn(tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status>;
 
 /// A service with all that [`CallLayer`] puts around it, outermost first.
-pub type CallService<S> =
-    Correlation<AccessLog<Deadline<InterceptedService<Details<S>, Interceptor>>>>;
+pub type CallService<S> = Correlation<
+    AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>,
+>;
 
-/// What every call goes through, outermost first: correlation id and span, access log, deadline,
-/// refusal of malformed metadata, details for the statuses that tonic makes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallLayer;
+/// What every call goes through, outermost first: correlation id and span, access log, panics,
+/// deadline, load, refusal of malformed metadata, details for the statuses that tonic makes.
+#[derive(Clone, Debug)]
+pub struct CallLayer {
+    load: Load,
+}
+
+impl CallLayer {
+    /// Counts calls in `load`.
+    pub const fn new(load: Load) -> Self {
+        Self { load }
+    }
+}
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
@@ -70,7 +85,9 @@ impl<S> Layer<S> for CallLayer {
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
         let service = InterceptedService::new(service, tracing::interceptor as Interceptor);
-        CorrelationLayer.layer(AccessLogLayer.layer(DeadlineLayer.layer(service)))
+        let service = LoadShedLayer::new(self.load.clone()).layer(service);
+        let service = PanicLayer.layer(DeadlineLayer.layer(service));
+        CorrelationLayer.layer(AccessLogLayer.layer(service))
     }
 }
 

@@ -49,7 +49,7 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::ExportBarsRequest>,
     ) -> GrpcResult<Self::ExportBarsStream> {
         let chunks = stream_query::<ExportBars, _, _, _, _>(&self.mediator, request).await?;
-        Ok(chunks.map(|chunks| until_stopping(chunks, self.lifecycle.token())))
+        Ok(chunks.map(|chunks| until_stopping(chunks, self.lifecycle.draining())))
     }
 
     async fn get_sync_status(

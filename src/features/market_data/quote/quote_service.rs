@@ -96,7 +96,7 @@ impl QuoteService {
             sessions: parts.sessions.clone(),
             commands,
             released,
-            stopping: parts.lifecycle.token(),
+            stopping: parts.lifecycle.draining(),
         };
         let lifecycle = parts.lifecycle.clone();
         let task = FeedTask::new(parts, options, hub, received, given_up).await?;
