@@ -144,7 +144,8 @@ impl App {
                 ended?.context("the server ended by itself")?;
             }
         }
-        let stopping = stop::Stopping { health, draining, load, lifecycle, closing, server, database };
+        let stopping =
+            stop::Stopping { health, draining, load, lifecycle, closing, server, database };
         stopping.stop().await;
         Ok(())
     }

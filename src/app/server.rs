@@ -30,7 +30,8 @@ pub(super) fn load() -> anyhow::Result<Load> {
     for contract in CONTRACTS {
         for file in FileDescriptorSet::decode(contract)?.file {
             for service in &file.service {
-                let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                let path =
+                    |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
                 let streams = service.method.iter().filter(|method| method.server_streaming());
                 streaming.extend(streams.map(|method| path(method.name())));
             }

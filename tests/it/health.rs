@@ -37,9 +37,7 @@ impl Probe {
 }
 
 async fn until(watch: &mut Streaming<HealthCheckResponse>, status: i32) {
-    let seen = async {
-        while watch.message().await.unwrap().unwrap().status != status {}
-    };
+    let seen = async { while watch.message().await.unwrap().unwrap().status != status {} };
     timeout(PATIENCE, seen).await.unwrap();
 }
 

@@ -230,7 +230,10 @@ mod tests {
     const CALL: &str = "/a.B/Call";
     const STREAM: &str = "/a.B/Stream";
 
-    async fn ask(load: &Load, path: &str) -> Response<LoadShedBody<impl Body<Data = Bytes, Error = Infallible> + Unpin>> {
+    async fn ask(
+        load: &Load,
+        path: &str,
+    ) -> Response<LoadShedBody<impl Body<Data = Bytes, Error = Infallible> + Unpin>> {
         let one_message = service_fn(|_: Request<()>| async {
             let trailers = Frame::trailers(http::HeaderMap::new());
             let frames = stream::iter([Frame::data(Bytes::from_static(b"x")), trailers]);

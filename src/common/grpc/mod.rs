@@ -61,9 +61,8 @@ impl Coded for CallError {
 pub type Interceptor = fn(tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status>;
 
 /// A service with all that [`CallLayer`] puts around it, outermost first.
-pub type CallService<S> = Correlation<
-    AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>,
->;
+pub type CallService<S> =
+    Correlation<AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>>;
 
 /// What every call goes through, outermost first: correlation id and span, access log, panics,
 /// deadline, load, refusal of malformed metadata, details for the statuses that tonic makes.

@@ -161,12 +161,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_before_the_answer_is_internal_with_the_correlation_id() {
-        let at_once = service_fn(|_: Request<()>| -> std::future::Ready<Result<Response<Empty>, Infallible>> {
-            panic!("dropped it")
-        });
+        let at_once = service_fn(
+            |_: Request<()>| -> std::future::Ready<Result<Response<Empty>, Infallible>> {
+                panic!("dropped it")
+            },
+        );
         let later = service_fn(|_: Request<()>| async {
             tokio::task::yield_now().await;
-            if true { panic!("dropped it") }
+            if true {
+                panic!("dropped it")
+            }
             Ok::<Response<Empty>, Infallible>(Response::new(Frames(stream::empty())))
         });
         let layer = (CorrelationLayer, PanicLayer);

@@ -102,22 +102,127 @@ async fn every_unreadable_request_has_its_error() {
     let strange =
         pb::StreamQuotesRequest { symbols: vec!["A:B".to_owned()], conflate: Some(endless) };
     let cases: Vec<(&str, &str, &[(&str, &str)], Bytes, Code, &str)> = vec![
-        ("malformed protobuf", GET_BARS, &[], framed(0, b"\xff\xff\xff"), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("a length that lies", GET_BARS, &[], framed(0, b"\x0a\x7fA:B"), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("no UTF-8", GET_BARS, &[], framed(0, b"\x0a\x03A:\xff"), Code::InvalidArgument, "INVALID_FIELDS"),
+        (
+            "malformed protobuf",
+            GET_BARS,
+            &[],
+            framed(0, b"\xff\xff\xff"),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "a length that lies",
+            GET_BARS,
+            &[],
+            framed(0, b"\x0a\x7fA:B"),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "no UTF-8",
+            GET_BARS,
+            &[],
+            framed(0, b"\x0a\x03A:\xff"),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
         ("no message", GET_BARS, &[], Bytes::new(), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("half a message", GET_BARS, &[], Bytes::from_static(b"\0\0\0\0\x09abc"), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("half a head", GET_BARS, &[], Bytes::from_static(b"\0\0"), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("a flag that is none", GET_BARS, &[], framed(7, b""), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("compressed without saying how", GET_BARS, &[], framed(1, b"x"), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("an unknown compression", GET_BARS, &[("grpc-encoding", "br")], framed(1, b"x"), Code::Unimplemented, "METHOD_UNKNOWN"),
-        ("4 GB announced", GET_BARS, &[], Bytes::from_static(b"\0\xff\xff\xff\xff"), Code::OutOfRange, "MESSAGE_TOO_LARGE"),
-        ("a million symbols", LIST_QUOTES, &[], message(&many(1_000_000)), Code::OutOfRange, "MESSAGE_TOO_LARGE"),
-        ("as many as fit", LIST_QUOTES, &[], message(&many(800_000)), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("a stream of them", STREAM_QUOTES, &[], message(&stream(800_000)), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("time without end", STREAM_QUOTES, &[], message(&strange), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("no time", GET_BARS, &[("grpc-timeout", "soon")], framed(0, b""), Code::InvalidArgument, "INVALID_FIELDS"),
-        ("an unknown method", "/pocketquant.v1.MarketData/Nope", &[], framed(0, b""), Code::Unimplemented, "METHOD_UNKNOWN"),
+        (
+            "half a message",
+            GET_BARS,
+            &[],
+            Bytes::from_static(b"\0\0\0\0\x09abc"),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "half a head",
+            GET_BARS,
+            &[],
+            Bytes::from_static(b"\0\0"),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "a flag that is none",
+            GET_BARS,
+            &[],
+            framed(7, b""),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "compressed without saying how",
+            GET_BARS,
+            &[],
+            framed(1, b"x"),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "an unknown compression",
+            GET_BARS,
+            &[("grpc-encoding", "br")],
+            framed(1, b"x"),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
+        (
+            "4 GB announced",
+            GET_BARS,
+            &[],
+            Bytes::from_static(b"\0\xff\xff\xff\xff"),
+            Code::OutOfRange,
+            "MESSAGE_TOO_LARGE",
+        ),
+        (
+            "a million symbols",
+            LIST_QUOTES,
+            &[],
+            message(&many(1_000_000)),
+            Code::OutOfRange,
+            "MESSAGE_TOO_LARGE",
+        ),
+        (
+            "as many as fit",
+            LIST_QUOTES,
+            &[],
+            message(&many(800_000)),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "a stream of them",
+            STREAM_QUOTES,
+            &[],
+            message(&stream(800_000)),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "time without end",
+            STREAM_QUOTES,
+            &[],
+            message(&strange),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "no time",
+            GET_BARS,
+            &[("grpc-timeout", "soon")],
+            framed(0, b""),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+        (
+            "an unknown method",
+            "/pocketquant.v1.MarketData/Nope",
+            &[],
+            framed(0, b""),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
         ("no service", "/", &[], framed(0, b""), Code::Unimplemented, "METHOD_UNKNOWN"),
     ];
     for (what, path, headers, body, code, expected) in cases {
@@ -150,7 +255,11 @@ async fn what_is_not_grpc_is_not_taken_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_protocols_are_shown_the_door() {
     let (_simulator, app) = app().await;
-    for said in [&b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"[..], b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 and so on", b"SSH-2.0-OpenSSH_9.6 and more of it\r\n"] {
+    for said in [
+        &b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 and so on",
+        b"SSH-2.0-OpenSSH_9.6 and more of it\r\n",
+    ] {
         let mut socket = TcpStream::connect(address(&app.url)).await.unwrap();
         socket.write_all(said).await.unwrap();
         let mut answer = Vec::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::raw::{ACK, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, Raw, call};
+use super::raw::{ACK, END_HEADERS, Frame, GOAWAY, HEADERS, PING, PREFACE, Raw, call};
 use super::{Alone, GET_HEALTH, GET_SERVER_INFO};
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +65,7 @@ async fn an_old_connection_takes_no_new_calls_and_keeps_its_open_ones() {
     let server = Alone::start(None).await;
     let started = Instant::now();
     let mut raw = Raw::greeted(server.address).await;
-    let open = Frame::new(HEADERS, END_HEADERS | END_STREAM, 1, call(GET_SERVER_INFO));
+    let open = Frame::new(HEADERS, END_HEADERS, 1, call(GET_SERVER_INFO));
     raw.send(&open.bytes()).await;
     let goaway = raw.next(GOAWAY).await.unwrap();
     assert_eq!(goaway.reason(), 0, "nobody did anything wrong");
@@ -110,7 +110,7 @@ async fn draining_ends_idle_connections_at_once_and_busy_ones_with_their_last_ca
     let mut stranger = Raw::connect(server.address).await;
     let mut idle = Raw::greeted(server.address).await;
     let mut busy = Raw::greeted(server.address).await;
-    let open = Frame::new(HEADERS, END_HEADERS | END_STREAM, 1, call(GET_SERVER_INFO));
+    let open = Frame::new(HEADERS, END_HEADERS, 1, call(GET_SERVER_INFO));
     busy.send(&open.bytes()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let started = Instant::now();
@@ -121,6 +121,8 @@ async fn draining_ends_idle_connections_at_once_and_busy_ones_with_their_last_ca
     idle.until_closed().await;
     assert_eq!(started.elapsed().as_secs(), 0);
     assert!(busy.next(GOAWAY).await.is_some());
+    // It is asked twice: after the second time the stream's number is the last.
+    assert_eq!(busy.next(GOAWAY).await.unwrap().payload[..4], 1_u32.to_be_bytes());
     assert!(TcpStream::connect(server.address).await.is_err(), "nothing is accepted");
     drop(server);
     busy.until_closed().await;

@@ -96,7 +96,10 @@ fn what_is_no_certificate_or_key_says_which() {
     };
     assert_eq!(said(certificate, b"nonsense", None), "the key cannot be read");
     let other = super::tls::pair();
-    assert_eq!(said(certificate, other.key.as_bytes(), None), "the certificate and the key cannot be used");
+    assert_eq!(
+        said(certificate, other.key.as_bytes(), None),
+        "the certificate and the key cannot be used"
+    );
     assert_eq!(said(b"nonsense", key, None), "the certificate and the key cannot be used");
     assert_eq!(said(certificate, key, Some(b"")), "the client authority cannot be used");
 }

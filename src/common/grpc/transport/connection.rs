@@ -78,13 +78,12 @@ impl Connection {
     {
         let info = io.connect_info();
         let (io, greeting) = Watched::new(io);
-        let service = service.map_response(ReadBody::of).map_request(
-            move |request: Request<Incoming>| {
+        let service =
+            service.map_response(ReadBody::of).map_request(move |request: Request<Incoming>| {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(info.clone());
                 request
-            },
-        );
+            });
         let http2 = http2(CallTasks(self.tasks.clone()));
         let mut serving =
             pin!(http2.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));

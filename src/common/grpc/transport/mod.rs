@@ -115,7 +115,8 @@ impl Transport {
                 Err(error) => {
                     // Out of descriptors, most likely. Accepting again at once would spin.
                     let wait = failures.next(&error);
-                    let _stopped = self.draining.run_until_cancelled(tokio::time::sleep(wait)).await;
+                    let _stopped =
+                        self.draining.run_until_cancelled(tokio::time::sleep(wait)).await;
                 }
             }
         }

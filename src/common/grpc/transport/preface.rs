@@ -115,3 +115,47 @@ impl<IO: AsyncWrite> AsyncWrite for Watched<IO> {
         self.inner.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_byte_is_given_up() {
+        let (_peer, ours) = tokio::io::duplex(8);
+        let (mut ours, _) = Watched::new(ours);
+        let started = Instant::now();
+        let error = ours.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), BLOCKED_WRITE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_little_now_and_then_is_not() {
+        let (mut peer, ours) = tokio::io::duplex(8);
+        let (mut ours, _) = Watched::new(ours);
+        let reading = async {
+            let mut byte = [0];
+            for _ in 0..56 {
+                tokio::time::sleep(BLOCKED_WRITE_TIMEOUT / 2).await;
+                peer.read_exact(&mut byte).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(ours.write_all(&[0; 64]), reading);
+        written.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_greeting_is_complete_with_its_last_byte() {
+        let (mut peer, ours) = tokio::io::duplex(64);
+        let (mut ours, greeting) = Watched::new(ours);
+        let mut buffer = [0; 23];
+        peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        ours.read_exact(&mut buffer).await.unwrap();
+        assert!(!greeting.is_complete());
+        ours.read_exact(&mut buffer[..1]).await.unwrap();
+        assert!(greeting.is_complete());
+    }
+}
