@@ -50,7 +50,7 @@ pub struct App {
     health: HealthCoordinator,
     database: Database,
     lifecycle: Lifecycle,
-    connections_per_address: u32,
+    transport: Transport,
 }
 
 impl App {
@@ -105,16 +105,8 @@ impl App {
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        let connections_per_address = settings.connections_per_address;
-        Ok(Self {
-            listener,
-            address,
-            mediator,
-            health,
-            database,
-            lifecycle,
-            connections_per_address,
-        })
+        let transport = Transport::new(settings.connections_per_address);
+        Ok(Self { listener, address, mediator, health, database, lifecycle, transport })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -124,7 +116,7 @@ impl App {
 
     /// Serves until `shutdown` completes, then stops as [`stop`] says.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, database, lifecycle, .. } = self;
+        let Self { listener, address, mediator, health, database, lifecycle, transport } = self;
         let load = server::load()?;
         let service = server::service(&mediator, &health, &lifecycle, load.clone())?;
         health.check_now().await;
@@ -132,7 +124,6 @@ impl App {
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
-        let transport = Transport::new(self.connections_per_address);
         let (draining, closing) = (transport.draining(), transport.closing());
         // Apart from the tasks of calls: it ends before them, or is cut after them.
         let serving = TaskTracker::new();

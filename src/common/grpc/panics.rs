@@ -137,7 +137,7 @@ mod tests {
     use std::convert::Infallible;
 
     use bytes::Bytes;
-    use futures::stream;
+    use futures::{StreamExt as _, stream};
     use tonic::Code;
     use tonic_types::StatusExt as _;
     use tower::{ServiceExt as _, service_fn};
@@ -166,17 +166,15 @@ mod tests {
                 panic!("dropped it")
             },
         );
-        let later = service_fn(|_: Request<()>| async {
-            tokio::task::yield_now().await;
-            if true {
+        let polled = service_fn(|_: Request<()>| {
+            std::future::poll_fn(|_| -> Poll<Result<Response<Empty>, Infallible>> {
                 panic!("dropped it")
-            }
-            Ok::<Response<Empty>, Infallible>(Response::new(Frames(stream::empty())))
+            })
         });
         let layer = (CorrelationLayer, PanicLayer);
         let answer = layer.layer(at_once).oneshot(request()).await.unwrap();
         assert_internal(&Status::from_header_map(answer.headers()).unwrap(), "mine");
-        let answer = layer.layer(later).oneshot(request()).await.unwrap();
+        let answer = layer.layer(polled).oneshot(request()).await.unwrap();
         assert_internal(&Status::from_header_map(answer.headers()).unwrap(), "mine");
     }
 
@@ -189,7 +187,6 @@ mod tests {
             });
             Ok::<_, Infallible>(Response::new(Frames(frames)))
         });
-        use futures::StreamExt as _;
         let answer = (CorrelationLayer, PanicLayer).layer(clumsy).oneshot(request()).await.unwrap();
         let mut body = answer.into_body();
         assert!(next(&mut body).await.unwrap().is_data());
