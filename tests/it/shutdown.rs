@@ -92,26 +92,16 @@ async fn bars_to_the_end(mut stream: Streaming<pb::BarEvent>) -> (bool, Status) 
     }
 }
 
-async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
-    let (folder, (data, last)) = (tempfile::tempdir().unwrap(), only_trades());
-    let simulator = SimulatorProcess::start(data.path(), &["--replay", "--rate", "2000"]).await;
-    let mut settings: BTreeMap<String, String> = simulator.settings();
-    settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
-    settings.insert("RATE_LIMIT_PER_SECOND".to_owned(), "0".to_owned());
-    for (name, value) in engine.settings().await {
-        settings.insert(name.to_owned(), value);
-    }
-    let server = Server::start(folder.path(), &settings).await;
-
-    // A subscription outlives the restart; streams would not.
-    let first = channel(&server).await;
-    let subscribe = pb::SubscribeRequest { symbol: ES.to_owned() };
-    QuoteStreamClient::new(first.clone()).subscribe(subscribe).await.unwrap();
+/// The ends of those that are read, and those that nobody reads.
+async fn five_hundred_streams(
+    server: &Server,
+    first: &Channel,
+) -> (JoinSet<(bool, Status)>, Vec<Streaming<pb::QuoteEvent>>) {
     let mut reading = JoinSet::new();
     // What is not read fills the window of its connection, so these have one to themselves.
-    let (deaf, mut unread) = (channel(&server).await, Vec::new());
+    let (deaf, mut unread) = (channel(server).await, Vec::new());
     for number in 0..500 {
-        let channel = if number % 20 == 0 { &deaf } else { &first };
+        let channel = if number % 20 == 0 { &deaf } else { first };
         let mut client = QuoteStreamClient::new(channel.clone());
         if number % 2 == 0 {
             let request = pb::StreamQuotesRequest { symbols: symbols(), conflate: None };
@@ -131,7 +121,11 @@ async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
             reading.spawn(bars_to_the_end(stream));
         }
     }
-    // And those that shut their window before anything is sent, or never finish their request.
+    (reading, unread)
+}
+
+/// Connections that say nothing, and calls whose request never ends.
+async fn strangers(server: &Server) -> Vec<Raw> {
     let mut strangers = Vec::new();
     for _ in 0..10 {
         let socket = TcpStream::connect(&server.address).await.unwrap();
@@ -141,6 +135,26 @@ async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
         raw.send(&Frame::new(HEADERS, END_HEADERS, 1, open).bytes()).await;
         strangers.push(raw);
     }
+    strangers
+}
+
+async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
+    let (folder, (data, last)) = (tempfile::tempdir().unwrap(), only_trades());
+    let simulator = SimulatorProcess::start(data.path(), &["--replay", "--rate", "2000"]).await;
+    let mut settings: BTreeMap<String, String> = simulator.settings();
+    settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
+    settings.insert("RATE_LIMIT_PER_SECOND".to_owned(), "0".to_owned());
+    for (name, value) in engine.settings().await {
+        settings.insert(name.to_owned(), value);
+    }
+    let server = Server::start(folder.path(), &settings).await;
+
+    // A subscription outlives the restart; streams would not.
+    let first = channel(&server).await;
+    let subscribe = pb::SubscribeRequest { symbol: ES.to_owned() };
+    QuoteStreamClient::new(first.clone()).subscribe(subscribe).await.unwrap();
+    let (mut reading, unread) = five_hundred_streams(&server, &first).await;
+    let strangers = strangers(&server).await;
     let mut health = HealthClient::new(channel(&server).await);
     let request = HealthCheckRequest { service: "readiness".to_owned() };
     let mut readiness = health.watch(request).await.unwrap().into_inner();
@@ -161,9 +175,14 @@ async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
 
     // Started again, it ends up where it would have been.
     let server = Server::start(folder.path(), &settings).await;
+    until_complete(&server, last).await;
+    assert_eq!(server.terminate().await, Some(0));
+}
+
+/// Waits until all minutes but that of the last trade are there, and right.
+async fn until_complete(server: &Server, last: Timestamp) {
     let mut client = server.market_data().await;
     let mut file = file_bars(&demo_data().join("CME_ES_1m.csv"));
-    // The minute of the last trade is not all there.
     file.retain(|bar| bar.time_ms + 60_000 <= last.as_millisecond());
     let complete = async {
         loop {
@@ -175,7 +194,6 @@ async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
         }
     };
     timeout(PATIENCE, complete).await.expect("every bar is there, and right");
-    assert_eq!(server.terminate().await, Some(0));
 }
 
 /// Each step is in the log, in the order in which they must happen.

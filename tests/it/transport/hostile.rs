@@ -90,147 +90,71 @@ async fn app() -> (TestSimulator, TestApp) {
     (simulator, app)
 }
 
+/// What is sent, where, with which header besides, and what comes of it.
+type Case =
+    (&'static str, &'static str, Option<(&'static str, &'static str)>, Bytes, (Code, &'static str));
+
+const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_FIELDS");
+const TOO_LARGE: (Code, &str) = (Code::OutOfRange, "MESSAGE_TOO_LARGE");
+const UNKNOWN: (Code, &str) = (Code::Unimplemented, "METHOD_UNKNOWN");
+
+fn unreadable() -> Vec<Case> {
+    let raw = Bytes::from_static;
+    let (compression, time) = (("grpc-encoding", "br"), ("grpc-timeout", "soon"));
+    vec![
+        ("malformed protobuf", GET_BARS, None, framed(0, b"\xff\xff\xff"), INVALID),
+        ("a length that lies", GET_BARS, None, framed(0, b"\x0a\x7fA:B"), INVALID),
+        ("no UTF-8", GET_BARS, None, framed(0, b"\x0a\x03A:\xff"), INVALID),
+        ("no message", GET_BARS, None, raw(b""), INVALID),
+        ("half a message", GET_BARS, None, raw(b"\0\0\0\0\x09abc"), INVALID),
+        ("half a head", GET_BARS, None, raw(b"\0\0"), INVALID),
+        ("a flag that is none", GET_BARS, None, framed(7, b""), INVALID),
+        ("compressed without saying how", GET_BARS, None, framed(1, b"x"), INVALID),
+        ("an unknown compression", GET_BARS, Some(compression), framed(1, b"x"), UNKNOWN),
+        ("4 GB announced", GET_BARS, None, raw(b"\0\xff\xff\xff\xff"), TOO_LARGE),
+        ("no time", GET_BARS, Some(time), framed(0, b""), INVALID),
+        ("an unknown method", "/pocketquant.v1.MarketData/Nope", None, framed(0, b""), UNKNOWN),
+        ("no service", "/", None, framed(0, b""), UNKNOWN),
+    ]
+}
+
+fn outsized() -> Vec<Case> {
+    let symbols = |count| vec!["A:B".to_owned(); count];
+    let list = |count| message(&pb::ListQuotesRequest { symbols: symbols(count) });
+    let endless = prost_types::Duration { seconds: i64::MAX, nanos: i32::MIN };
+    let stream =
+        |count, conflate| message(&pb::StreamQuotesRequest { symbols: symbols(count), conflate });
+    vec![
+        ("a million symbols", LIST_QUOTES, None, list(1_000_000), TOO_LARGE),
+        ("as many as fit", LIST_QUOTES, None, list(800_000), INVALID),
+        ("a stream of them", STREAM_QUOTES, None, stream(800_000, None), INVALID),
+        ("time without end", STREAM_QUOTES, None, stream(1, Some(endless)), INVALID),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_unreadable_request_has_its_error() {
+async fn every_unreadable_or_outsized_request_has_its_error() {
     let (_simulator, app) = app().await;
     let bystander = Bystander::start(&app.url).await;
     let mut hostile = Hostile::connect(&app.url).await;
-    let many = |count| pb::ListQuotesRequest { symbols: vec!["A:B".to_owned(); count] };
-    let stream =
-        |count| pb::StreamQuotesRequest { symbols: vec!["A:B".to_owned(); count], conflate: None };
-    let endless = prost_types::Duration { seconds: i64::MAX, nanos: i32::MIN };
-    let strange =
-        pb::StreamQuotesRequest { symbols: vec!["A:B".to_owned()], conflate: Some(endless) };
-    let cases: Vec<(&str, &str, &[(&str, &str)], Bytes, Code, &str)> = vec![
-        (
-            "malformed protobuf",
-            GET_BARS,
-            &[],
-            framed(0, b"\xff\xff\xff"),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "a length that lies",
-            GET_BARS,
-            &[],
-            framed(0, b"\x0a\x7fA:B"),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "no UTF-8",
-            GET_BARS,
-            &[],
-            framed(0, b"\x0a\x03A:\xff"),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        ("no message", GET_BARS, &[], Bytes::new(), Code::InvalidArgument, "INVALID_FIELDS"),
-        (
-            "half a message",
-            GET_BARS,
-            &[],
-            Bytes::from_static(b"\0\0\0\0\x09abc"),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "half a head",
-            GET_BARS,
-            &[],
-            Bytes::from_static(b"\0\0"),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "a flag that is none",
-            GET_BARS,
-            &[],
-            framed(7, b""),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "compressed without saying how",
-            GET_BARS,
-            &[],
-            framed(1, b"x"),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "an unknown compression",
-            GET_BARS,
-            &[("grpc-encoding", "br")],
-            framed(1, b"x"),
-            Code::Unimplemented,
-            "METHOD_UNKNOWN",
-        ),
-        (
-            "4 GB announced",
-            GET_BARS,
-            &[],
-            Bytes::from_static(b"\0\xff\xff\xff\xff"),
-            Code::OutOfRange,
-            "MESSAGE_TOO_LARGE",
-        ),
-        (
-            "a million symbols",
-            LIST_QUOTES,
-            &[],
-            message(&many(1_000_000)),
-            Code::OutOfRange,
-            "MESSAGE_TOO_LARGE",
-        ),
-        (
-            "as many as fit",
-            LIST_QUOTES,
-            &[],
-            message(&many(800_000)),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "a stream of them",
-            STREAM_QUOTES,
-            &[],
-            message(&stream(800_000)),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "time without end",
-            STREAM_QUOTES,
-            &[],
-            message(&strange),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "no time",
-            GET_BARS,
-            &[("grpc-timeout", "soon")],
-            framed(0, b""),
-            Code::InvalidArgument,
-            "INVALID_FIELDS",
-        ),
-        (
-            "an unknown method",
-            "/pocketquant.v1.MarketData/Nope",
-            &[],
-            framed(0, b""),
-            Code::Unimplemented,
-            "METHOD_UNKNOWN",
-        ),
-        ("no service", "/", &[], framed(0, b""), Code::Unimplemented, "METHOD_UNKNOWN"),
-    ];
-    for (what, path, headers, body, code, expected) in cases {
-        let (_, status) = hostile.call(path, headers, body).await;
+    for (what, path, header, body, (code, expected)) in unreadable().into_iter().chain(outsized()) {
+        let (_, status) = hostile.call(path, header.as_slice(), body).await;
         let status = status.unwrap_or_else(|| panic!("{what}: no status"));
         assert_eq!(reason(&status), (code, expected.to_owned()), "{what}: {status:?}");
     }
     bystander.noticed_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_too_large_fail_their_call_and_no_other() {
+    let (_simulator, app) = app().await;
+    let mut hostile = Hostile::connect(&app.url).await;
+    let text = "x".repeat(100);
+    let large = vec![("x-large", text.as_str()); 150];
+    let (code, _) = hostile.call(super::GET_HEALTH, &large, framed(0, b"")).await;
+    assert_eq!(code, 431);
+    let (code, _) = hostile.call(super::GET_HEALTH, &large[..50], framed(0, b"")).await;
+    assert_eq!(code, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,6 @@ pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 
 pub const ACK: u8 = 1;
-pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 /// RFC 9113, section 7.

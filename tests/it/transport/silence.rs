@@ -41,8 +41,10 @@ async fn dribbling_gives_no_more_time() {
 async fn a_connection_that_does_not_answer_pings_is_closed() {
     let server = Alone::start(None).await;
     let mut raw = Raw::greeted(server.address).await;
+    let started = Instant::now();
     let frames = raw.until_closed().await;
     assert!(frames.iter().any(|frame| frame.kind == PING), "{frames:?}");
+    assert_eq!(started.elapsed().as_secs(), 50, "asked after 30 s, given 20 s");
 }
 
 #[tokio::test(start_paused = true)]
