@@ -33,6 +33,7 @@ mod sharing;
 mod shutdown;
 mod simulator;
 mod support;
+mod syncs;
 mod takeover;
 mod tradingview;
 mod transport;
