@@ -15,6 +15,7 @@ use crate::common::config::{FeedClock as FeedClockSetting, Settings};
 use crate::common::error::with_causes;
 use crate::common::grpc::transport::{Transport, raise_descriptor_limit};
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
@@ -27,12 +28,18 @@ use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
-use crate::infrastructure::persistence::{Database, SeriesCache};
+use crate::infrastructure::persistence::{Database, IdempotencyRecords, SeriesCache};
 
+mod access;
 mod connect;
+mod guard;
 mod health;
 mod server;
 mod stop;
+
+pub use access::{Method, access_table, methods};
+
+use guard::{Guard, GuardFiles};
 
 /// Why the service cannot start: everything that is wrong, with its remedy and without a secret.
 #[derive(Debug, Error)]
@@ -48,11 +55,13 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     mediator: Mediator,
+    idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
     database: Database,
     lifecycle: Lifecycle,
     transport: Transport,
+    guard: Guard,
 }
 
 impl App {
@@ -65,14 +74,18 @@ impl App {
     pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
-        let (database, cache, provider, listener) = tokio::join!(
+        let (database, cache, provider, files, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
             connect::cache(&settings),
             async { connect::provider(&settings, &lifecycle) },
+            GuardFiles::read(&settings.protection),
             connect::listen(settings.grpc_addr),
         );
-        let (database, cache, provider, (listener, address)) =
-            connect::all(database, cache, provider, listener)?;
+        let (database, cache, provider, files, (listener, address)) =
+            connect::all(database, cache, provider, files, listener)?;
+        let transport =
+            Transport::new(settings.connections_per_address).with_tls(files.tls.clone());
+        let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
@@ -98,6 +111,8 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
+        let records = IdempotencyRecords::new(&database, &cache);
+        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
@@ -114,8 +129,18 @@ impl App {
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        let transport = Transport::new(settings.connections_per_address);
-        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle, transport })
+        Ok(Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            transport,
+            guard,
+        })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -125,10 +150,21 @@ impl App {
 
     /// Serves until `shutdown` completes, then stops as [`stop`] says.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, syncs, database, lifecycle, transport } =
-            self;
-        let load = server::load()?;
-        let service = server::service(&mediator, &health, &lifecycle, load.clone())?;
+        let Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            transport,
+            guard,
+        } = self;
+        let load = server::load();
+        let service =
+            server::service(&mediator, &idempotency, &health, &lifecycle, guard, load.clone())?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
@@ -158,7 +194,7 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let lifecycle = Lifecycle::new();
     let (database, cache) =
         tokio::join!(connect::database(settings, &lifecycle), connect::cache(settings));
-    let (database, cache, (), ()) = connect::all(database, cache, Ok(()), Ok(()))?;
+    let (database, cache, (), (), ()) = connect::all(database, cache, Ok(()), Ok(()), Ok(()))?;
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })

@@ -1,14 +1,17 @@
 //! The gRPC server: its services, their limits, and the layers around them.
 
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tonic::service::Routes;
 use tower::Layer as _;
 
+use super::access::{Method, methods};
+use super::guard::Guard;
 use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use crate::common::grpc::{CallLayer, CallService, Load};
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
+use crate::common::identity::Authentication;
 use crate::common::mediator::Mediator;
+use crate::common::rate_limit::RateLimit;
 use crate::common::shutdown::Lifecycle;
 use crate::features::market_data::grpc::{MarketDataGrpc, QuoteStreamGrpc, SystemGrpc};
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -16,42 +19,28 @@ use crate::proto::v1::market_data_server::MarketDataServer;
 use crate::proto::v1::quote_stream_server::QuoteStreamServer;
 use crate::proto::v1::system_server::SystemServer;
 
-/// What is served, by descriptor set.
-const CONTRACTS: [&[u8]; 4] = [
-    FILE_DESCRIPTOR_SET,
-    tonic_health::pb::FILE_DESCRIPTOR_SET,
-    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-];
-
 /// Counts what is served.
-pub(super) fn load() -> anyhow::Result<Load> {
-    let mut streaming = Vec::new();
-    for contract in CONTRACTS {
-        for file in FileDescriptorSet::decode(contract)?.file {
-            for service in &file.service {
-                let path =
-                    |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
-                let streams = service.method.iter().filter(|method| method.server_streaming());
-                streaming.extend(streams.map(|method| path(method.name())));
-            }
-        }
-    }
-    Ok(Load::new(streaming))
+pub(super) fn load() -> Load {
+    Load::new(methods().iter().filter(|method| method.streaming).map(Method::path))
 }
+
+/// The services with all that is around them.
+type Guarded = CallService<Authentication<RateLimit<Routes>>>;
 
 /// Every service, with its limits, behind the layers of a call.
 pub(super) fn service(
     mediator: &Mediator,
+    idempotency: &Idempotency,
     health: &HealthCoordinator,
     lifecycle: &Lifecycle,
+    guard: Guard,
     load: Load,
-) -> anyhow::Result<CallService<Routes>> {
-    let market_data = MarketDataGrpc::new(mediator.clone(), lifecycle.clone());
+) -> anyhow::Result<Guarded> {
+    let market_data = MarketDataGrpc::new(mediator.clone(), idempotency.clone(), lifecycle.clone());
     let market_data = MarketDataServer::new(market_data)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
-    let quotes = QuoteStreamGrpc::new(mediator.clone(), lifecycle.tracker().clone());
+    let quotes = QuoteStreamGrpc::new(mediator.clone(), idempotency.clone());
     let quotes = QuoteStreamServer::new(quotes)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
@@ -72,5 +61,6 @@ pub(super) fn service(
         .add_service(quotes)
         .add_service(system)
         .prepare();
-    Ok(CallLayer::new(load).layer(routes))
+    let guarded = guard.authentication.layer(guard.limits.layer(routes));
+    Ok(CallLayer::new(load).layer(guarded))
 }

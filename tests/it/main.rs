@@ -11,6 +11,7 @@
     reason = "tests may panic, and their tasks die with the runtime"
 )]
 
+mod access;
 mod architecture;
 mod binary;
 mod cache;
@@ -26,6 +27,8 @@ mod feed_faults;
 mod grpcurl;
 mod health;
 mod history;
+mod idempotency;
+mod limits;
 mod live;
 mod live_clock;
 mod live_crash;
@@ -33,6 +36,7 @@ mod market;
 mod one_key;
 mod processes;
 mod requests;
+mod secrets;
 mod servers;
 mod sharing;
 mod shutdown;

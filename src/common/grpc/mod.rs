@@ -25,6 +25,7 @@ pub use panics::{PanicBody, PanicFuture, PanicLayer, Panics};
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};
+use super::idempotency;
 use super::shutdown::TaskPanicked;
 use super::tracing::{self, Correlation, CorrelationLayer};
 
@@ -46,6 +47,9 @@ pub enum CallError {
     /// The runtime stopped before the handler finished.
     #[error("the task of `{0}` was cancelled")]
     TaskCancelled(&'static str),
+    /// What was kept of an earlier call was written by a version that this one does not follow.
+    #[error("the kept answer of `{0}` cannot be read")]
+    AnswerUnreadable(&'static str),
 }
 
 impl Coded for CallError {
@@ -54,7 +58,7 @@ impl Coded for CallError {
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Draining | Self::TaskCancelled(_) => ErrorCode::Draining,
-            Self::Panicked(_) => ErrorCode::Internal,
+            Self::Panicked(_) | Self::AnswerUnreadable(_) => ErrorCode::Internal,
         }
     }
 }
@@ -67,7 +71,8 @@ pub type CallService<S> =
     Correlation<AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>>;
 
 /// What every call goes through, outermost first: correlation id and span, access log, panics,
-/// deadline, load, refusal of malformed metadata, details for the statuses that tonic makes.
+/// deadline, load, refusal of malformed metadata, idempotency key, details for the statuses that
+/// tonic makes.
 #[derive(Clone, Debug)]
 pub struct CallLayer {
     load: Load,
@@ -85,11 +90,15 @@ impl<S> Layer<S> for CallLayer {
 
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
-        let service = InterceptedService::new(service, tracing::interceptor as Interceptor);
+        let service = InterceptedService::new(service, interceptor as Interceptor);
         let service = LoadShedLayer::new(self.load.clone()).layer(service);
         let service = PanicLayer.layer(DeadlineLayer.layer(service));
         CorrelationLayer.layer(AccessLogLayer.layer(service))
     }
+}
+
+fn interceptor(request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    tracing::interceptor(request).map(idempotency::interceptor)
 }
 
 #[cfg(test)]
