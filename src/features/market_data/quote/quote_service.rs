@@ -112,7 +112,7 @@ impl QuoteService {
             sessions: parts.sessions.clone(),
             commands,
             released,
-            stopping: parts.lifecycle.token(),
+            stopping: parts.lifecycle.draining(),
             pace: options.streams,
             watch: StreamWatch::new(options.streams.slow_after),
         };
