@@ -7,7 +7,7 @@ use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
 use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
-use crate::common::grpc::CallLayer;
+use crate::common::grpc::{CallLayer, Methods};
 use crate::common::health::HealthCoordinator;
 use crate::common::mediator::Mediator;
 use crate::common::shutdown::Lifecycle;
@@ -23,6 +23,14 @@ const STREAMS_PER_CONNECTION: u32 = 256;
 const RESETS_PER_CONNECTION: usize = 256;
 /// How often a silent connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// Every service that is served, described.
+const DESCRIPTORS: [&[u8]; 4] = [
+    FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
 
 /// Every service, with its limits, behind the layers of a call.
 pub(super) fn router(
@@ -53,7 +61,7 @@ pub(super) fn router(
         .http2_max_local_error_reset_streams(Some(RESETS_PER_CONNECTION))
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .layer(CallLayer)
+        .layer(CallLayer::new(Methods::declared(&DESCRIPTORS)?))
         .add_service(health.server())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

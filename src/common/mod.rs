@@ -7,5 +7,6 @@ pub mod grpc;
 pub mod health;
 pub mod mediator;
 pub mod messaging;
+pub mod metrics;
 pub mod shutdown;
 pub mod tracing;

@@ -41,7 +41,7 @@ async fn server() -> String {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let system = SystemServer::new(Fake).max_decoding_message_size(1_024);
-    let server = Server::builder().layer(CallLayer).add_service(system);
+    let server = Server::builder().layer(CallLayer::default()).add_service(system);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     url
 }

@@ -14,7 +14,7 @@ pub use error::{ConfigError, Mistake};
 pub use redact::redact_url;
 pub use settings::{
     BarSettings, Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl,
-    Settings, TradingViewAuth, TradingViewSettings,
+    Settings, TelemetrySettings, TradingViewAuth, TradingViewSettings,
 };
 pub use source::environment;
 pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};

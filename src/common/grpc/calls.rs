@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use metrics::{Counter, Gauge};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
@@ -11,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{CallError, to_status};
 use crate::common::error::Coded;
 use crate::common::mediator::{self, Mediator};
+use crate::common::metrics::table::{STREAM_MESSAGES, STREAMS_OPEN};
 use crate::common::shutdown::{catch_panic, report_panic, spawn_tracked};
 
 /// What every RPC returns.
@@ -65,12 +67,36 @@ where
     E: Coded,
 {
     let output = send::<R, In>(mediator, request).await?;
-    let items = std::panic::AssertUnwindSafe(output).catch_unwind().map(|item| match item {
-        Ok(Ok(item)) => Ok(Out::from(item)),
+    let counted = CountedStream::begin(R::NAME);
+    let items = std::panic::AssertUnwindSafe(output).catch_unwind().map(move |item| match item {
+        Ok(Ok(item)) => {
+            counted.messages.increment(1);
+            Ok(Out::from(item))
+        }
         Ok(Err(error)) => Err(to_status(&error)),
         Err(payload) => Err(to_status(&CallError::Panicked(report_panic(R::NAME, &*payload)))),
     });
     Ok(Response::new(Box::pin(items)))
+}
+
+/// An open stream, as metrics know it.
+struct CountedStream {
+    open: Gauge,
+    messages: Counter,
+}
+
+impl CountedStream {
+    fn begin(request: &'static str) -> Self {
+        let (open, messages) = (STREAMS_OPEN.with([request]), STREAM_MESSAGES.with([request]));
+        open.increment(1);
+        Self { open, messages }
+    }
+}
+
+impl Drop for CountedStream {
+    fn drop(&mut self) {
+        self.open.decrement(1);
+    }
 }
 
 /// `items` up to the first error; what is not finished when `stopping` is cancelled ends with

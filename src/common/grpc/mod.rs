@@ -9,12 +9,14 @@ mod access_log;
 mod calls;
 mod deadline;
 mod details;
+mod methods;
 mod status;
 
 pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
 pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
+pub use methods::Methods;
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};
@@ -61,8 +63,17 @@ pub type CallService<S> =
 
 /// What every call goes through, outermost first: correlation id and span, access log, deadline,
 /// refusal of malformed metadata, details for the statuses that tonic makes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallLayer;
+#[derive(Clone, Debug, Default)]
+pub struct CallLayer {
+    methods: Methods,
+}
+
+impl CallLayer {
+    /// Tells `methods` apart in metrics.
+    pub const fn new(methods: Methods) -> Self {
+        Self { methods }
+    }
+}
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
@@ -70,7 +81,8 @@ impl<S> Layer<S> for CallLayer {
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
         let service = InterceptedService::new(service, tracing::interceptor as Interceptor);
-        CorrelationLayer.layer(AccessLogLayer.layer(DeadlineLayer.layer(service)))
+        let service = AccessLogLayer::new(self.methods.clone()).layer(DeadlineLayer.layer(service));
+        CorrelationLayer.layer(service)
     }
 }
 

@@ -12,10 +12,12 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use tracing::field::Empty;
 use tracing::{Span, error_span};
 
 use super::CorrelationId;
 use super::correlation::InvalidCorrelationId;
+use super::spans::{server_span, trace_id};
 use crate::common::constants::HEADER_CORRELATION_ID;
 use crate::common::error::InvalidFields;
 use crate::common::grpc::to_status;
@@ -59,11 +61,25 @@ where
             }
         };
         request.extensions_mut().insert(id.clone());
-        // Of level ERROR, so that no log filter takes the id away from the lines that remain.
-        let span = error_span!("call", correlation_id = %id);
+        let span = call_span(&request, &id);
         let context = CallContext { id, span };
         let inner = context.enter(|| self.inner.call(request));
         CorrelationFuture { inner, context }
+    }
+}
+
+/// The span of a call: of its log lines, and within it that of its trace, if it is traced.
+fn call_span<In>(request: &Request<In>, id: &CorrelationId) -> Span {
+    // Of level ERROR, so that no log filter takes the id away from the lines that remain.
+    let logged = error_span!("call", correlation_id = %id, trace_id = Empty);
+    let path = request.uri().path();
+    let traced = logged.in_scope(|| server_span(path, request.headers(), id));
+    match trace_id(&traced) {
+        Some(trace_id) => {
+            logged.record("trace_id", trace_id);
+            traced
+        }
+        None => logged,
     }
 }
 

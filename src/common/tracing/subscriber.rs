@@ -4,12 +4,15 @@ use std::io::{self, IsTerminal as _};
 
 use thiserror::Error;
 use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer as _, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use super::json::{CorrelatedJson, KeepCorrelationId};
+use super::json::{CorrelatedJson, KeepIds};
+use super::otlp::{self, TraceError};
+use super::spans::TARGET;
 
 /// What log lines look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,20 +34,32 @@ pub enum SubscriberError {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// There is a subscriber already.
     #[error("logging is set up already")]
     Installed(#[source] TryInitError),
 }
 
-/// Sends the process's log lines to stderr; colours only on a terminal.
+/// Sends the process's log lines to stderr; colours only on a terminal. Sends traces to the
+/// collector at `collector`, where one is given; [`flush`](super::flush) at the end.
 ///
 /// `filter` is a level or a list of directives: `info`, `pocketquant=debug,warn`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), SubscriberError> {
+pub fn init(
+    format: LogFormat,
+    filter: &str,
+    collector: Option<&str>,
+) -> Result<(), SubscriberError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    subscriber(format, filter, colours, io::stderr)?.try_init().map_err(SubscriberError::Installed)
+    let mut layers = vec![lines(format, filter, colours, io::stderr)?];
+    if let Some(endpoint) = collector {
+        layers.push(otlp::layer(endpoint)?.boxed());
+    }
+    Registry::default().with(layers).try_init().map_err(SubscriberError::Installed)
 }
 
-/// The subscriber that [`init`] installs, writing to `writer`.
+/// The subscriber that [`init`] installs, without traces, writing to `writer`.
 pub fn subscriber<W>(
     format: LogFormat,
     filter: &str,
@@ -54,9 +69,21 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|source| SubscriberError::Filter { filter: filter.to_owned(), source })?;
+    Ok(Registry::default().with(lines(format, filter, colours, writer)?))
+}
+
+/// The layer that writes log lines.
+fn lines<W>(
+    format: LogFormat,
+    filter: &str,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SubscriberError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let refused = |source| SubscriberError::Filter { filter: filter.to_owned(), source };
+    let filter = EnvFilter::builder().parse(filter).map_err(refused)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Console => lines.with_ansi(colours).boxed(),
@@ -64,5 +91,7 @@ where
             lines.json().event_format(CorrelatedJson::new()).with_ansi(false).boxed()
         }
     };
-    Ok(Registry::default().with(KeepCorrelationId).with(lines).with(filter))
+    // The spans of traces are for the collector only.
+    let logged = filter_fn(|metadata| metadata.target() != TARGET);
+    Ok(KeepIds.and_then(lines).with_filter(filter.and(logged)).boxed())
 }

@@ -45,6 +45,15 @@ pub(super) enum Engine {
     Sqlite(Sqlite),
 }
 
+impl Engine {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::MongoDb(_) => super::mongodb::ENGINE,
+            Self::Sqlite(_) => super::sqlite::ENGINE,
+        }
+    }
+}
+
 impl Database {
     /// Connects, and brings indexes, validators and tables up to date. An engine that does not
     /// answer, or cannot be used, is a [`DatabaseError::Config`] that says what to do.
@@ -65,10 +74,7 @@ impl Database {
 
     /// `mongodb` or `sqlite`.
     pub const fn engine(&self) -> &'static str {
-        match self.engine {
-            Engine::MongoDb(_) => super::mongodb::ENGINE,
-            Engine::Sqlite(_) => super::sqlite::ENGINE,
-        }
+        self.engine.name()
     }
 
     /// Whether it answers.
