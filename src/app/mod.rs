@@ -20,7 +20,9 @@ use crate::common::error::with_causes;
 use crate::common::health::HealthCoordinator;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
+use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
+use crate::common::tracing::flush;
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::domain::sync::SyncStatus;
 use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
@@ -34,9 +36,13 @@ use crate::infrastructure::persistence::{Database, SeriesCache};
 mod connect;
 mod health;
 mod server;
+mod telemetry;
 
 /// How long clients have to take their last answers, once the work is done.
 const CLIENT_GRACE: Duration = Duration::from_secs(3);
+
+/// How long the last traces have to be delivered.
+const TELEMETRY_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the service cannot start: everything that is wrong, with its remedy and without a secret.
 #[derive(Debug, Error)]
@@ -55,20 +61,23 @@ pub struct App {
     health: HealthCoordinator,
     database: Database,
     lifecycle: Lifecycle,
+    metrics: Option<(MetricsServer, TcpListener)>,
 }
 
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
+        let metrics = telemetry::metrics(settings.telemetry.metrics_addr).await;
         let (database, cache, provider, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
             connect::cache(&settings),
             async { connect::provider(&settings, &lifecycle) },
             connect::listen(settings.grpc_addr),
         );
-        let (database, cache, provider, (listener, address)) =
-            connect::all(database, cache, provider, listener)?;
+        let connected = connect::all(database, cache, provider, listener);
+        let ((database, cache, provider, (listener, address)), metrics) =
+            connect::both(connected, metrics)?;
         recover(&database).await?;
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
@@ -87,6 +96,7 @@ impl App {
         let quotes = QuoteService::start_up(parts, feed_options(&settings), epoch).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
+        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = ServerInfo {
             environment: settings.environment.as_str(),
             database: database.engine(),
@@ -108,7 +118,7 @@ impl App {
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, database, lifecycle })
+        Ok(Self { listener, address, mediator, health, database, lifecycle, metrics })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -119,12 +129,13 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, database, lifecycle } = self;
+        let Self { listener, address, mediator, health, database, lifecycle, metrics } = self;
         let router = server::router(&mediator, &health, &lifecycle)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
+        metrics.into_iter().for_each(|metrics| telemetry::serve(metrics, &lifecycle));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server =
@@ -143,7 +154,7 @@ impl App {
         health.drain().await;
         lifecycle.stop();
         let left = deadline.saturating_duration_since(Instant::now());
-        if lifecycle.wait(left.saturating_sub(CLIENT_GRACE)).await.is_err() {
+        if lifecycle.wait(left.saturating_sub(CLIENT_GRACE + TELEMETRY_GRACE)).await.is_err() {
             warn!("stopping without the tasks that are left");
         }
         // A client that is silent, or reads nothing, would keep it from ending for ever.
@@ -151,6 +162,7 @@ impl App {
             warn!("stopping without the clients that are left");
             server.abort();
         }
+        flush(TELEMETRY_GRACE).await;
         if timeout_at(deadline, database.close()).await.is_err() {
             warn!("the database did not close in time");
         }

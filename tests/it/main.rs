@@ -32,4 +32,5 @@ mod sharing;
 mod simulator;
 mod support;
 mod takeover;
+mod telemetry;
 mod tradingview;

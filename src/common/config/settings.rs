@@ -300,7 +300,10 @@ fn telemetry(reader: &mut Reader<'_>) -> Option<TelemetrySettings> {
     ] {
         reader.read_by_others(&setting);
     }
-    Some(TelemetrySettings { metrics_addr, collector: collector.filter(|_| disabled != Some(true)) })
+    Some(TelemetrySettings {
+        metrics_addr,
+        collector: collector.filter(|_| disabled != Some(true)),
+    })
 }
 
 /// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.

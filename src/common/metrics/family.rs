@@ -66,7 +66,9 @@ macro_rules! handles {
                     return $handle::noop();
                 }
                 let key = self.key(values.map(Into::into));
-                metrics::with_recorder(|recorder: &dyn Recorder| recorder.$register(&key, &METADATA))
+                metrics::with_recorder(|recorder: &dyn Recorder| {
+                    recorder.$register(&key, &METADATA)
+                })
             }
         }
 

@@ -23,11 +23,10 @@ use crate::common::shutdown::Lifecycle;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS: usize = 16;
-/// How long a request's head may take to arrive, between two requests too: longer than the usual
-/// time between two scrapes.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a request's head may take to arrive, the wait for the next request included.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may last: a reader that takes nothing does not stay for ever.
-const CONNECTION_LIMIT: Duration = Duration::from_mins(10);
+const CONNECTION_LIMIT: Duration = Duration::from_mins(1);
 /// The largest head of a request.
 const MAX_HEAD: usize = 16 * 1024;
 /// How long is waited when no connection can be accepted, as when descriptors have run out.

@@ -1,4 +1,41 @@
 //! The one list of names that fields of log lines have.
 
-/// Every field of our log lines; tests hold the source and real lines against it.
-pub const LOG_FIELDS: &[&str] = &[];
+/// Every field of our log lines and their spans, in order; tests hold the source and real lines
+/// against it.
+pub const LOG_FIELDS: &[&str] = &[
+    "address",
+    "attempt",
+    "bars",
+    "bars_inserted",
+    "bars_rejected",
+    "bars_updated",
+    "code",
+    "corrections",
+    "correlation_id",
+    "count",
+    "doubles",
+    "duration_ms",
+    "error",
+    "exchange",
+    "failures",
+    "holidays",
+    "interval",
+    "key",
+    "method",
+    "minutes",
+    "open_time",
+    "outcome",
+    "provider",
+    "reason",
+    "request.name",
+    "requests",
+    "retry_in_ms",
+    "said",
+    "series",
+    "session",
+    "since",
+    "symbol",
+    "tasks",
+    "trace_id",
+    "waiting",
+];

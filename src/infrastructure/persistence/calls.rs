@@ -1,6 +1,7 @@
 //! Calls of the database, as metrics and traces see them.
 
 use super::DatabaseError;
+use crate::common::error::Coded as _;
 use crate::common::metrics::table::{DATABASE_DURATION, DATABASE_OPERATIONS};
 use crate::common::metrics::{outcome_of, timed};
 use crate::common::tracing::{database_span, traced};
@@ -25,7 +26,7 @@ impl Calls {
     ) -> Result<T, DatabaseError> {
         let collection = self.collection;
         let span = database_span(self.engine, operation, collection);
-        let work = traced(span, work, DatabaseError::kind);
+        let work = traced(span, work, |error| error.code().reason());
         timed(work, outcome_of, |outcome, elapsed| {
             DATABASE_OPERATIONS.with([collection, operation, outcome]).increment(1);
             DATABASE_DURATION.with([collection, operation]).record(elapsed);

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
 use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses};
+use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
 /// Which engine, and where.
 #[derive(Clone, Debug)]
@@ -91,6 +92,16 @@ impl Database {
             Engine::MongoDb(engine) => engine.close().await,
             Engine::Sqlite(engine) => engine.close().await,
         }
+    }
+
+    /// Tells metrics how its connections are used.
+    pub fn observe(&self) {
+        let (in_use, idle) = match &self.engine {
+            Engine::MongoDb(engine) => engine.connections(),
+            Engine::Sqlite(engine) => engine.connections(),
+        };
+        DATABASE_CONNECTIONS.with(["in_use"]).set(in_use);
+        DATABASE_CONNECTIONS.with(["idle"]).set(idle);
     }
 
     /// The bars.

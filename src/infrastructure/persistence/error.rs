@@ -67,16 +67,6 @@ impl DatabaseError {
         }
     }
 
-    /// Its kind, for traces.
-    pub(super) const fn kind(&self) -> &'static str {
-        match self {
-            Self::Unavailable { .. } => "unavailable",
-            Self::Corrupt { .. } => "corrupt",
-            Self::Config { .. } => "config",
-            Self::Refused { .. } => "refused",
-        }
-    }
-
     pub(super) fn unavailable(engine: &'static str, detail: impl Into<String>) -> Self {
         Self::Unavailable { engine, detail: detail.into(), cause: None }
     }

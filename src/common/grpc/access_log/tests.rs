@@ -117,7 +117,8 @@ async fn a_call_dropped_before_its_answer_was_cancelled() {
     let never = service_fn(|_: Request<()>| {
         std::future::pending::<Result<Response<Frames<stream::Empty<Frame<Bytes>>>>, Infallible>>()
     });
-    let call = CorrelationLayer.layer(AccessLogLayer::default().layer(never)).oneshot(request("/a.B/C"));
+    let call =
+        CorrelationLayer.layer(AccessLogLayer::default().layer(never)).oneshot(request("/a.B/C"));
     assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err());
     let line = lines.json().remove(0);
     assert_eq!((line["code"].as_str(), line["level"].as_str()), (Some("CANCELLED"), Some("INFO")));
@@ -132,7 +133,8 @@ async fn a_stream_dropped_half_way_was_cancelled_and_is_one_line() {
         let frames = stream::repeat_with(|| Frame::data(Bytes::from_static(b"x"))).boxed();
         Ok::<_, Infallible>(Response::new(Frames(frames)))
     });
-    let response = AccessLogLayer::default().layer(endless).oneshot(request("/a.B/C")).await.unwrap();
+    let response =
+        AccessLogLayer::default().layer(endless).oneshot(request("/a.B/C")).await.unwrap();
     let mut body = response.into_body();
     assert!(next(&mut body).await.is_some());
     assert!(lines.text().is_empty(), "a stream is not finished while it streams");
@@ -148,7 +150,8 @@ async fn an_answer_of_headers_alone_is_finished_with_them() {
         let refusal = Status::not_found("no").into_http::<()>();
         Ok::<_, Infallible>(refusal.map(|()| Frames(stream::empty::<Frame<Bytes>>())))
     });
-    let response = AccessLogLayer::default().layer(refusing).oneshot(request("/a.B/C")).await.unwrap();
+    let response =
+        AccessLogLayer::default().layer(refusing).oneshot(request("/a.B/C")).await.unwrap();
     drop(response);
     assert_eq!(lines.json().len(), 1);
     assert_eq!(lines.json()[0]["code"], "NOT_FOUND");

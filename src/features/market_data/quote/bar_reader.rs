@@ -21,6 +21,7 @@ use super::stored_bars::StoredBars;
 use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
 use super::{QuoteError, QuoteService};
 use crate::common::constants::{RETRY_AFTER_OUTAGE, SLOW_CONSUMER_AFTER, STREAM_BATCH_EVERY};
+use crate::common::metrics::table::{STREAM_CATCH_UPS, STREAM_SLOW_CONSUMERS};
 use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::features::market_data::Sessions;
@@ -114,6 +115,7 @@ impl BarReader {
     pub(super) async fn next(mut self) -> Option<(Result<BarEvent, QuoteError>, Self)> {
         if let Some(waited) = self.waited().filter(|waited| *waited > SLOW_CONSUMER_AFTER) {
             let cursor = self.handed_over.encode();
+            STREAM_SLOW_CONSUMERS.handle().increment(1);
             self.fail(QuoteError::SlowConsumer { cursor, waited });
         }
         loop {
@@ -168,7 +170,10 @@ impl BarReader {
             Phase::Live(position) => {
                 let position = *position;
                 match self.hub.entries(position, BATCH) {
-                    Ahead::Gone => self.phase = Phase::Log,
+                    Ahead::Gone => {
+                        STREAM_CATCH_UPS.handle().increment(1);
+                        self.phase = Phase::Log;
+                    }
                     Ahead::Entries(entries) if entries.is_empty() => {
                         self.look_around();
                         if self.ready.is_empty() {

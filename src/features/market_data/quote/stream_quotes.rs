@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
+use metrics::Counter;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use super::pace::heartbeat;
 use super::{QuoteError, QuoteService};
 use crate::common::constants::{RETRY_AFTER_OUTAGE, STREAM_BATCH_EVERY};
 use crate::common::mediator::{Handler, Request};
+use crate::common::metrics::table::STREAM_QUOTES_CONFLATED;
 use crate::domain::quote::Quote;
 use crate::domain::shared::Symbol;
 use crate::infrastructure::interfaces::ProviderError;
@@ -103,6 +105,7 @@ struct Reader {
     next_look: Instant,
     last: Option<QuoteError>,
     ended: bool,
+    conflated: Counter,
     _follow: Follow,
 }
 
@@ -126,6 +129,7 @@ impl Reader {
             next_look: Instant::now(),
             last: None,
             ended: false,
+            conflated: STREAM_QUOTES_CONFLATED.handle(),
             _follow: follow,
         }
     }
@@ -169,6 +173,9 @@ impl Reader {
         let epoch = self.hub.epoch();
         for (index, latest) in self.hub.newer_quotes(&self.symbols) {
             let Some((symbol, seen)) = self.symbols.get_mut(index) else { continue };
+            if *seen > 0 {
+                self.conflated.increment((latest.sequence - *seen).saturating_sub(1));
+            }
             let skipped = *seen > 0 && latest.sequence > *seen + 1;
             if skipped && self.conflate.is_none() {
                 let (symbol, from, to) = (symbol.clone(), *seen + 1, latest.sequence - 1);

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 
 use super::feed_task::Fetched;
 use super::hub::{Hub, LiveChange};
+use super::meter::Meter;
 use super::quote_service::QuoteServiceParts;
 use crate::common::messaging::EventBus;
 use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
@@ -91,6 +92,7 @@ pub(super) struct Writer {
     fetches: mpsc::Sender<Fetched>,
     retention: Duration,
     stopping: CancellationToken,
+    meter: Meter,
 }
 
 impl Writer {
@@ -99,6 +101,7 @@ impl Writer {
         retention: Duration,
         hub: Hub,
         fetches: mpsc::Sender<Fetched>,
+        meter: Meter,
     ) -> Self {
         Self {
             database: parts.database.clone(),
@@ -110,6 +113,7 @@ impl Writer {
             fetches,
             retention,
             stopping: parts.lifecycle.token(),
+            meter,
         }
     }
 
@@ -180,6 +184,7 @@ impl Writer {
         let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
         let log = self.database.bar_log();
         let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
+        self.meter.settled(bars.len());
         let Some(appended) = appended else { return };
         let sequences: HashMap<usize, u64> =
             appended.into_iter().map(|(sequence, index)| (index, sequence)).collect();
@@ -221,11 +226,13 @@ impl Writer {
             let page = self.persist(|| log.read(told, &all, LOG_PAGE)).await;
             let Some(page) = page.filter(|page| !page.entries.is_empty()) else { return logged };
             told = page.examined;
+            self.meter.logged(told);
             logged.extend(page.entries);
         }
     }
 
     fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {
+        self.meter.stored(bar.stored.source, old.is_none());
         let series = series.clone();
         let payload = match old {
             Some(old) => EventPayload::BarRevised { series, old, new: bar.stored },

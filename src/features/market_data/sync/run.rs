@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::{SyncError, SyncProgress, SyncReport};
 use crate::common::error::with_causes;
 use crate::common::messaging::EventBus;
+use crate::common::metrics::table::SYNC_BARS;
 use crate::domain::ohlcv::services::BarClock;
 use crate::domain::ohlcv::{FetchedBar, Ohlcv, OhlcvAggregate};
 use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series};
@@ -293,10 +294,19 @@ impl Copy<'_> {
         let total = |bars: &[_]| u64::try_from(bars.len()).unwrap_or(u64::MAX);
         let report = &mut self.report;
         report.bars_fetched += u64::try_from(page.bars.len()).unwrap_or(u64::MAX);
-        report.bars_rejected += u64::try_from(page.bars.len() - fetched.len()).unwrap_or(u64::MAX);
+        let rejected = u64::try_from(page.bars.len() - fetched.len()).unwrap_or(u64::MAX);
+        report.bars_rejected += rejected;
         report.bars_inserted += total(&diff.inserted);
         report.bars_updated += total(&diff.updated);
         report.bars_unchanged += diff.unchanged;
+        for (kind, bars) in [
+            ("inserted", total(&diff.inserted)),
+            ("updated", total(&diff.updated)),
+            ("unchanged", diff.unchanged),
+            ("rejected", rejected),
+        ] {
+            SYNC_BARS.with([kind]).increment(bars);
+        }
         Ok(())
     }
 }

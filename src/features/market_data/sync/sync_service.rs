@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress, SyncReport};
 use crate::common::messaging::EventBus;
+use crate::common::metrics::table::{SYNC_DURATION, SYNCS, SYNCS_IN_FLIGHT};
+use crate::common::metrics::timed;
 use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::domain::shared::{DomainEvent, Series};
 use crate::domain::sync::SyncState;
@@ -101,8 +103,20 @@ impl SyncService {
         queue.push(ticket.clone());
         drop(queues);
         let service = self.clone();
-        let task =
-            Box::pin(async move { service.carry_out(series, depth, sender, previous).await });
+        let task = Box::pin(async move {
+            let work = service.carry_out(series, depth, sender, previous);
+            SYNCS_IN_FLIGHT.handle().increment(1);
+            timed(
+                work,
+                |outcome| outcome,
+                |outcome, elapsed| {
+                    SYNCS_IN_FLIGHT.handle().decrement(1);
+                    SYNCS.with([outcome]).increment(1);
+                    SYNC_DURATION.handle().record(elapsed);
+                },
+            )
+            .await;
+        });
         drop(self.shared.lifecycle.spawn("sync", task));
         Ok(ticket)
     }
@@ -113,7 +127,7 @@ impl SyncService {
         depth: HistoryDepth,
         progress: watch::Sender<SyncProgress>,
         previous: Option<watch::Receiver<SyncProgress>>,
-    ) {
+    ) -> &'static str {
         let run = &self.shared.run;
         let outcome = match self.turn(previous).await {
             Ok(_slot) => {
@@ -128,6 +142,11 @@ impl SyncService {
             // Whoever is told that it ended can start the next one at once.
             self.leave(&series, sync_id);
         }
+        let ended = match &outcome {
+            Ok(_) => "completed",
+            Err(SyncError::Interrupted) => "interrupted",
+            Err(_) => "error",
+        };
         progress.send_modify(|progress| {
             progress.state = if outcome.is_ok() { SyncState::Completed } else { SyncState::Error };
             progress.outcome = Some(outcome.clone());
@@ -136,6 +155,7 @@ impl SyncService {
             run.settle_later(&series, outcome).await;
             self.leave(&series, sync_id);
         }
+        ended
     }
 
     /// Waits for the series' sync before this one, and for a slot.

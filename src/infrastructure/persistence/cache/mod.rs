@@ -18,6 +18,7 @@ use self::memory::Memory;
 use self::redis::Redis;
 pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
 use super::Cause;
+use crate::common::error::ErrorCode;
 use crate::common::metrics::table::{CACHE_DURATION, CACHE_OPERATIONS};
 use crate::common::metrics::{outcome_of, timed};
 use crate::common::tracing::{database_span, traced};
@@ -227,7 +228,7 @@ impl Cache {
         work: impl Future<Output = Result<T, CacheError>>,
     ) -> Result<T, CacheError> {
         let span = database_span(self.engine(), operation, "cache");
-        let work = traced(span, work, |_| "unavailable");
+        let work = traced(span, work, |_| ErrorCode::CacheUnavailable.reason());
         timed(work, outcome, |outcome, elapsed| {
             CACHE_OPERATIONS.with([operation, outcome]).increment(1);
             CACHE_DURATION.with([operation]).record(elapsed);

@@ -5,6 +5,7 @@
 
 mod bar_log;
 mod bar_log_write;
+mod connections;
 mod decode;
 mod feed_state;
 mod ohlcv;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+use mongodb::event::EventHandler;
 use mongodb::options::{
     Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
@@ -31,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 pub(super) use bar_log::BarLog;
+use connections::Connections;
 pub(super) use feed_state::FeedState;
 pub(super) use ohlcv::Ohlcv;
 pub(super) use subscriptions::Subscriptions;
@@ -63,6 +66,7 @@ pub(super) struct MongoDb {
     client: Client,
     database: mongodb::Database,
     tasks: TaskTracker,
+    connections: Arc<Connections>,
     /// Held by whoever appends to the bar log.
     log_turn: Arc<Mutex<bar_log_write::Turn>>,
 }
@@ -75,12 +79,16 @@ impl MongoDb {
         pool: RangeInclusive<u32>,
         tasks: TaskTracker,
     ) -> Result<Self, DatabaseError> {
-        let options = options(url, pool).await?;
+        let mut options = options(url, pool).await?;
+        let connections = Arc::<Connections>::default();
+        let counted = Arc::clone(&connections);
+        options.cmap_event_handler =
+            Some(EventHandler::callback(move |event| counted.count(&event)));
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(", ");
         let client = Client::with_options(options).map_err(|error| start_error(&hosts, &error))?;
         let database = client.database(database);
-        let engine = Self { database, client, tasks, log_turn: Arc::default() };
+        let engine = Self { database, client, tasks, connections, log_turn: Arc::default() };
         engine.try_ping().await?.map_err(|error| start_error(&hosts, &error))?;
         schema::ensure(&engine).await?;
         Ok(engine)
@@ -88,6 +96,11 @@ impl MongoDb {
 
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
         self.try_ping().await?.map(|_| ()).map_err(|error| database_error(&error))
+    }
+
+    /// Connections in use, and idle.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        self.connections.counted()
     }
 
     pub(super) async fn close(&self) {

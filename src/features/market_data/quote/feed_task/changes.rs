@@ -49,6 +49,8 @@ impl FeedTask {
             }
         }
         if !decided.is_empty() {
+            let bars = decided.iter().filter(|each| matches!(each, Decided::Bar { .. })).count();
+            self.meter.decided(bars);
             self.write(Job::Decided(decided)).await;
         }
     }

@@ -21,6 +21,7 @@ use self::followed::Followed;
 use super::QuoteError;
 use super::feed_state::{Connection, FeedState, Subscription};
 use super::hub::Hub;
+use super::meter::{Meter, observe_queue};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
 use super::writer::{self, Job};
 use crate::domain::ohlcv::Bar;
@@ -97,6 +98,7 @@ pub(super) struct FeedTask {
     /// Symbols whose newest quote and forming bars are not copied yet.
     uncopied: HashSet<Symbol>,
     changes: Vec<BarChange>,
+    meter: Meter,
 }
 
 impl FeedTask {
@@ -110,8 +112,14 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
-        let writer =
-            writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
+        let meter = Meter::new();
+        let writer = writer::Writer::new(
+            &parts,
+            options.log_retention,
+            hub.clone(),
+            fetches.clone(),
+            meter.clone(),
+        );
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         let mut task = Self {
             manager: BarManager::new(options.rules),
@@ -131,6 +139,7 @@ impl FeedTask {
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
             changes: Vec::new(),
+            meter,
         };
         task.read_subscriptions().await?;
         Ok(task)
@@ -155,7 +164,10 @@ impl FeedTask {
                 Some(command) = self.received.recv() => self.carry_out(command).await,
                 Some(release) = self.releases.recv() => self.carry_out(release).await,
                 _ = snapshot.tick() => self.save().await,
-                _ = copy.tick() => self.copy(),
+                _ = copy.tick() => {
+                    self.copy();
+                    self.observe();
+                }
                 Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link) => match events {
                     Some(events) => self.take_events(events).await,
@@ -251,6 +263,17 @@ impl FeedTask {
     async fn link_ended(&mut self) {
         warn!("the feed ended; StartFeed tries again");
         self.stop().await;
+    }
+
+    /// Tells metrics what has happened so far.
+    fn observe(&self) {
+        self.meter.ticks(&self.manager.counts());
+        for (name, capacity, free) in [
+            ("writer_jobs", self.jobs.max_capacity(), self.jobs.capacity()),
+            ("feed_fetches", self.fetches.max_capacity(), self.fetches.capacity()),
+        ] {
+            observe_queue(name, capacity, free);
+        }
     }
 
     fn status(&self) -> FeedState {
