@@ -24,7 +24,6 @@ use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::common::tracing::flush;
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
-use crate::domain::sync::SyncStatus;
 use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
@@ -59,6 +58,7 @@ pub struct App {
     address: SocketAddr,
     mediator: Mediator,
     health: HealthCoordinator,
+    syncs: SyncService,
     database: Database,
     lifecycle: Lifecycle,
     metrics: Option<(MetricsServer, TcpListener)>,
@@ -78,7 +78,6 @@ impl App {
         let connected = connect::all(database, cache, provider, listener);
         let ((database, cache, provider, (listener, address)), metrics) =
             connect::both(connected, metrics)?;
-        recover(&database).await?;
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
         let events = EventBus::new();
@@ -113,12 +112,14 @@ impl App {
             events,
             lifecycle.clone(),
         );
+        let recovered = syncs.recover().await;
+        recovered.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, database, lifecycle, metrics })
+        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle, metrics })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -129,13 +130,15 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, database, lifecycle, metrics } = self;
+        let Self { listener, address, mediator, health, syncs, database, lifecycle, metrics } =
+            self;
         let router = server::router(&mediator, &health, &lifecycle)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
         metrics.into_iter().for_each(|metrics| telemetry::serve(metrics, &lifecycle));
+        drop(lifecycle.spawn("syncs", syncs.look_after()));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server =
@@ -180,20 +183,6 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
-}
-
-/// A sync that a crash cut off is no longer under way.
-async fn recover(database: &Database) -> Result<(), StartError> {
-    let statuses = database.sync_statuses();
-    let recovered = statuses.fail_unfinished(SyncStatus::INTERRUPTED, Timestamp::now()).await;
-    match recovered {
-        Ok(0) => Ok(()),
-        Ok(count) => {
-            warn!(count, "{count} syncs were interrupted when the service stopped");
-            Ok(())
-        }
-        Err(error) => Err(StartError { mistakes: vec![error.to_string()] }),
-    }
 }
 
 fn feed_options(settings: &Settings) -> FeedOptions {

@@ -31,6 +31,7 @@ mod servers;
 mod sharing;
 mod simulator;
 mod support;
+mod syncs;
 mod takeover;
 mod telemetry;
 mod tradingview;

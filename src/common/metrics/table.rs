@@ -78,7 +78,7 @@ metrics! {
     BAR_LOG_PUBLISHED Gauge "pocketquant_bar_log_published" "sequence" []
         "The newest entry of the bar log that streams were told of";
     SYNCS Counter "pocketquant_syncs_total" "syncs" ["outcome"]
-        "Syncs that ended: completed, error, interrupted";
+        "Syncs that ended: completed, cancelled, error, interrupted (the service stopped)";
     SYNCS_IN_FLIGHT Gauge "pocketquant_syncs_in_flight" "syncs" []
         "Syncs that run or wait for their turn";
     SYNC_DURATION Histogram "pocketquant_sync_duration_seconds" "seconds" []

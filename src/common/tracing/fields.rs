@@ -35,6 +35,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "session",
     "since",
     "symbol",
+    "sync_id",
     "tasks",
     "trace_id",
     "waiting",

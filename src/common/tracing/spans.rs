@@ -80,6 +80,14 @@ pub(crate) fn request_ended(span: &Span, outcome: &'static str, is_ok: bool) {
     }
 }
 
+/// The span of work that a call begins and that may outlive it; none where no call is traced.
+pub fn task_span(name: &'static str) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    span!(target: TARGET, Level::INFO, "task", otel.name = name, otel.kind = "internal")
+}
+
 /// The span of a call of the database or the cache, which is a `system` of the conventions;
 /// none where nobody's call is under way: what the service does by itself is not traced.
 pub fn database_span(system: &'static str, operation: &'static str, collection: &str) -> Span {

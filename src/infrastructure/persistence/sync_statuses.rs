@@ -78,20 +78,4 @@ impl SyncStatuses {
         };
         self.calls.observe("list", work).await
     }
-
-    /// Every sync that is pending or under way becomes an error with `message`: at start, when
-    /// none can be. Answers how many there were.
-    pub async fn fail_unfinished(
-        &self,
-        message: &str,
-        at: Timestamp,
-    ) -> Result<u64, DatabaseError> {
-        let work = async {
-            match &self.engine {
-                StatusEngine::MongoDb(engine) => engine.fail_unfinished(message, at).await,
-                StatusEngine::Sqlite(engine) => engine.fail_unfinished(message, at).await,
-            }
-        };
-        self.calls.observe("fail_unfinished", work).await
-    }
 }

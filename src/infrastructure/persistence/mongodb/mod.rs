@@ -14,6 +14,7 @@ mod schema;
 mod subscriptions;
 mod symbols;
 mod sync_status;
+mod syncs;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(super) use ohlcv::Ohlcv;
 pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
+pub(super) use syncs::Syncs;
 
 use super::DatabaseError;
 
