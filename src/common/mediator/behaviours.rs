@@ -19,8 +19,8 @@ pub(super) async fn observe<R: Request>(
     handling: impl Future<Output = Result<R::Output, R::Error>>,
 ) -> Result<R::Output, R::Error> {
     let logged = info_span!("request", request.name = R::NAME);
-    let traced = logged.in_scope(|| request_span(R::NAME));
-    let span = if traced.is_disabled() { logged } else { traced.clone() };
+    let traced = request_span(R::NAME);
+    let within = traced.clone();
     let outcome = |result: &Result<R::Output, R::Error>| {
         result.as_ref().map_or_else(|error| error.code().reason(), |_| OK)
     };
@@ -31,5 +31,5 @@ pub(super) async fn observe<R: Request>(
         let duration_ms = elapsed.as_secs_f64() * 1e3;
         debug!(outcome, duration_ms, "handled `{}`", R::NAME);
     };
-    timed(handling, outcome, record).instrument(span).await
+    timed(handling, outcome, record).instrument(within).instrument(logged).await
 }

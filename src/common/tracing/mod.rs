@@ -8,6 +8,7 @@ mod otlp;
 mod spans;
 mod subscriber;
 
+pub(crate) use correlation::Spans;
 pub use correlation::{
     CorrelationId, InvalidCorrelationId, in_current_context, with_current_context,
 };

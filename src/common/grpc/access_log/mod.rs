@@ -16,12 +16,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Level, Span, debug, error, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
 use super::methods::Methods;
 use super::status::code_name;
 use crate::common::metrics::table::{RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS};
-use crate::common::tracing::rpc_ended;
+use crate::common::tracing::{Spans, rpc_ended};
 
 /// Services whose calls nobody wants to read about.
 const QUIET: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
@@ -80,7 +80,7 @@ struct Call {
     method: String,
     /// The method in metrics.
     label: SharedString,
-    span: Span,
+    spans: Spans,
     started: Instant,
     ended: bool,
 }
@@ -91,7 +91,7 @@ impl Call {
         RPC_IN_FLIGHT.with([label.clone()]).increment(1);
         let method = path.get(..path.floor_char_boundary(MAX_METHOD)).unwrap_or_default();
         let started = Instant::now();
-        Self { method: method.to_owned(), label, span: Span::current(), started, ended: false }
+        Self { method: method.to_owned(), label, spans: Spans::current(), started, ended: false }
     }
 
     fn end(&mut self, code: Code) {
@@ -102,23 +102,22 @@ impl Call {
         let elapsed = self.started.elapsed();
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let level = level(method, code);
-        rpc_ended(&self.span, code.into(), is_fault(code));
+        rpc_ended(self.spans.innermost(), code.into(), is_fault(code));
         let code = code_name(code);
         RPC_IN_FLIGHT.with([self.label.clone()]).decrement(1);
         RPC_DURATION.with([self.label.clone()]).record(elapsed);
         RPC_REQUESTS.with([self.label.clone(), code.into()]).increment(1);
-        let _in_call = self.span.enter();
         macro_rules! line {
             ($log:ident) => {
                 $log!(method, code, duration_ms, "{method} {code} in {duration_ms} ms")
             };
         }
-        match level {
+        self.spans.in_scope(|| match level {
             Level::ERROR => line!(error),
             Level::WARN => line!(warn),
             Level::INFO => line!(info),
             _ => line!(debug),
-        }
+        });
     }
 }
 

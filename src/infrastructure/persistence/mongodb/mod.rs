@@ -31,7 +31,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 pub(super) use bar_log::BarLog;
 use connections::Connections;
@@ -43,6 +42,7 @@ pub(super) use sync_status::SyncStatuses;
 pub(super) use syncs::Syncs;
 
 use super::DatabaseError;
+use crate::common::tracing::in_current_context;
 
 /// The engine's name in answers and logs.
 pub(super) const ENGINE: &str = "mongodb";
@@ -134,7 +134,7 @@ impl MongoDb {
     ) -> Result<T, DatabaseError> {
         let too_slow =
             || DatabaseError::unavailable(ENGINE, format!("no answer within {deadline:?}"));
-        let command = timeout(deadline + ABANDONED_LIMIT, command).in_current_span();
+        let command = in_current_context(timeout(deadline + ABANDONED_LIMIT, command));
         let task = self.tasks.spawn(command);
         match timeout(deadline, task).await {
             Ok(Ok(Ok(result))) => result,
@@ -149,7 +149,7 @@ impl MongoDb {
         work: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let broken = |error| Err(DatabaseError::refused(ENGINE, format!("a call broke: {error}")));
-        self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(broken)
+        self.tasks.spawn(in_current_context(work)).await.unwrap_or_else(broken)
     }
 }
 
