@@ -137,7 +137,9 @@ impl App {
         let checking = health.clone();
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
-        metrics.into_iter().for_each(|metrics| telemetry::serve(metrics, &lifecycle));
+        if let Some(metrics) = metrics {
+            telemetry::serve(metrics, &lifecycle);
+        }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

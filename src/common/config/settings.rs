@@ -228,7 +228,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         history_timeout: history_timeout?,
         feed: feed?,
         bars: bars?,
-        telemetry: telemetry?,
+        telemetry,
     })
 }
 
@@ -282,7 +282,7 @@ fn bars(reader: &mut Reader<'_>) -> Option<BarSettings> {
     Some(BarSettings { grace, lateness, log_retention: log_retention? })
 }
 
-fn telemetry(reader: &mut Reader<'_>) -> Option<TelemetrySettings> {
+fn telemetry(reader: &mut Reader<'_>) -> TelemetrySettings {
     let metrics_addr = reader.read(&t::METRICS_ADDR, parse::address);
     let collector =
         reader.read(&t::OTEL_EXPORTER_OTLP_ENDPOINT, parse::plain_url(&["http", "https"]));
@@ -300,10 +300,8 @@ fn telemetry(reader: &mut Reader<'_>) -> Option<TelemetrySettings> {
     ] {
         reader.read_by_others(&setting);
     }
-    Some(TelemetrySettings {
-        metrics_addr,
-        collector: collector.filter(|_| disabled != Some(true)),
-    })
+    let collector = collector.filter(|_| disabled != Some(true));
+    TelemetrySettings { metrics_addr, collector }
 }
 
 /// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.

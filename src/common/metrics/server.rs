@@ -77,7 +77,7 @@ impl MetricsServer {
                         let (server, stopping) = (Arc::clone(&server), stopping.clone());
                         drop(lifecycle.spawn("metrics connection", async move {
                             let serving = timeout(CONNECTION_LIMIT, server.serve(stream));
-                            drop(stopping.run_until_cancelled(serving).await);
+                            let _ended = stopping.run_until_cancelled(serving).await;
                             drop(place);
                         }));
                     }

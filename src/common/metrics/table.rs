@@ -14,7 +14,7 @@ use super::family::{Description, Family, Kind};
 macro_rules! metrics {
     ($($name:ident $kind:ident $text:literal $unit:literal [$($label:literal),*] $help:literal;)+) => {
         $(
-            #[doc = $help]
+            #[doc = concat!("`", $text, "`: [`METRICS`] says what it means.")]
             pub const $name: Family<$kind, { count(&[$($label),*]) }> =
                 Family::new($text, [$($label),*]);
         )+

@@ -133,9 +133,6 @@ pub async fn traced<T, E>(
     work: impl Future<Output = Result<T, E>>,
     kind: impl FnOnce(&E) -> &'static str,
 ) -> Result<T, E> {
-    if span.is_disabled() {
-        return work.await;
-    }
     let result = work.instrument(span.clone()).await;
     if let Err(error) = &result {
         span.record("error.type", kind(error));

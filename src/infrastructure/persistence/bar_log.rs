@@ -126,7 +126,7 @@ impl BarLog {
                 LogEngine::Sqlite(engine) => engine.append(bars, at).await,
             }
         };
-        self.calls.observe("append", work).await
+        self.calls.observe("append", Box::pin(work)).await
     }
 
     /// Stores what was logged and perhaps not stored when the process ended, and answers it, in
@@ -139,7 +139,7 @@ impl BarLog {
                 LogEngine::Sqlite(_) => Ok(Vec::new()),
             }
         };
-        self.calls.observe("recover", work).await
+        self.calls.observe("recover", Box::pin(work)).await
     }
 
     /// Entries after the sequence `after` that pass `filter`, oldest first, at most `limit`.
@@ -157,7 +157,7 @@ impl BarLog {
                 LogEngine::Sqlite(engine) => engine.read(after, wanted, limit).await,
             }
         };
-        self.calls.observe("read", work).await
+        self.calls.observe("read", Box::pin(work)).await
     }
 
     /// Where the log begins and ends. What is stored in `ohlcv` after this call holds at least
@@ -169,7 +169,7 @@ impl BarLog {
                 LogEngine::Sqlite(engine) => engine.head().await,
             }
         };
-        self.calls.observe("head", work).await
+        self.calls.observe("head", Box::pin(work)).await
     }
 
     /// Removes the oldest entries, up to the first that was written at or after `before`; answers
@@ -181,7 +181,7 @@ impl BarLog {
                 LogEngine::Sqlite(engine) => engine.trim(before).await,
             }
         };
-        self.calls.observe("trim", work).await
+        self.calls.observe("trim", Box::pin(work)).await
     }
 
     const fn engine(&self) -> &'static str {

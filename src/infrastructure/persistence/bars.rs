@@ -87,7 +87,7 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.find(series, *query).await,
             }
         };
-        self.calls.observe("find", work).await
+        self.calls.observe("find", Box::pin(work)).await
     }
 
     /// All bars that open in `[from, to_inclusive]`, forming ones too, oldest first: what fetched
@@ -104,7 +104,7 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.stretch(series, from, to_inclusive).await,
             }
         };
-        self.calls.observe("stretch", work).await
+        self.calls.observe("stretch", Box::pin(work)).await
     }
 
     /// Stores what `diff` inserts and updates, as of `at`. Durable when it returns, and finished
@@ -125,7 +125,7 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.write(series, diff, at).await,
             }
         };
-        self.calls.observe("write", work).await
+        self.calls.observe("write", Box::pin(work)).await
     }
 
     /// Stores what `diff` inserts and updates, as [`Bars::write`] does, and logs what subscribers
@@ -167,7 +167,7 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.summary(series).await,
             }
         };
-        self.calls.observe("summary", work).await
+        self.calls.observe("summary", Box::pin(work)).await
     }
 
     /// The bar that opens last, final or not.
@@ -207,7 +207,7 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.delete(series, open_times).await,
             }
         };
-        self.calls.observe("delete", work).await
+        self.calls.observe("delete", Box::pin(work)).await
     }
 
     /// Every series that has bars, in order. Reads the whole index: for maintenance.
@@ -218,7 +218,7 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.series().await,
             }
         };
-        let mut series = self.calls.observe("series", work).await?;
+        let mut series = self.calls.observe("series", Box::pin(work)).await?;
         series.sort_unstable();
         Ok(series)
     }
@@ -236,6 +236,6 @@ impl Bars {
                 BarEngine::Sqlite(engine) => engine.page(series, from, before, limit).await,
             }
         };
-        self.calls.observe("page", work).await
+        self.calls.observe("page", Box::pin(work)).await
     }
 }

@@ -49,7 +49,7 @@ impl FeedState {
                 StateEngine::Sqlite(engine) => engine.save(states, at).await,
             }
         };
-        self.calls.observe("save", work).await
+        self.calls.observe("save", Box::pin(work)).await
     }
 
     /// All that is kept, by exchange and code.
@@ -60,7 +60,7 @@ impl FeedState {
                 StateEngine::Sqlite(engine) => engine.load_all().await,
             }
         };
-        let mut states = self.calls.observe("load_all", work).await?;
+        let mut states = self.calls.observe("load_all", Box::pin(work)).await?;
         states.sort_unstable_by(|(one, _), (other, _)| {
             (one.exchange(), one.code()).cmp(&(other.exchange(), other.code()))
         });
@@ -78,6 +78,6 @@ impl FeedState {
                 StateEngine::Sqlite(engine) => engine.delete(symbols).await,
             }
         };
-        self.calls.observe("delete", work).await
+        self.calls.observe("delete", Box::pin(work)).await
     }
 }

