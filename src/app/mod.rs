@@ -18,24 +18,33 @@ use crate::common::config::{FeedClock as FeedClockSetting, Settings};
 use crate::common::constants::SHUTDOWN_GRACE;
 use crate::common::error::with_causes;
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::common::tracing::flush;
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
-use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
+use crate::features::market_data::quote::{
+    FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
+};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
-use crate::infrastructure::persistence::{Database, SeriesCache};
+use crate::infrastructure::persistence::{Database, IdempotencyRecords, SeriesCache};
 
+mod access;
 mod connect;
+mod guard;
 mod health;
 mod server;
 mod telemetry;
+
+pub use access::{Method, access_table, methods};
+
+use guard::{Guard, GuardFiles};
 
 /// How long clients have to take their last answers, once the work is done.
 const CLIENT_GRACE: Duration = Duration::from_secs(3);
@@ -57,33 +66,44 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     mediator: Mediator,
+    idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
     database: Database,
     lifecycle: Lifecycle,
+    guard: Guard,
     metrics: Option<(MetricsServer, TcpListener)>,
 }
 
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_paced(settings, StreamPace::default()).await
+    }
+
+    /// The same, with streams that speak, and are listened to, at another pace.
+    pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
         let metrics = telemetry::metrics(settings.telemetry.metrics_addr).await;
-        let (database, cache, provider, listener) = tokio::join!(
+        let (database, cache, provider, files, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
             connect::cache(&settings),
             async { connect::provider(&settings, &lifecycle) },
+            GuardFiles::read(&settings.protection),
             connect::listen(settings.grpc_addr),
         );
-        let connected = connect::all(database, cache, provider, listener);
-        let ((database, cache, provider, (listener, address)), metrics) =
+        let connected = connect::all(database, cache, provider, files, listener);
+        let ((database, cache, provider, files, (listener, address)), metrics) =
             connect::both(connected, metrics)?;
+        let guard = files.guard(&settings, &cache, &lifecycle);
+        let series_cache = SeriesCache::new(cache.clone());
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
         let events = EventBus::new();
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
+            series: series_cache.clone(),
             sessions: sessions.clone(),
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
@@ -92,7 +112,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings), epoch).await;
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
@@ -102,24 +122,36 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
-        let series_cache = SeriesCache::new(cache);
+        let records = IdempotencyRecords::new(&database, &cache);
+        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
             provider,
             sessions.clone(),
-            live,
+            live.clone(),
             events,
             lifecycle.clone(),
         );
         let recovered = syncs.recover().await;
         recovered.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let builder = sync::register(Mediator::builder(), &syncs);
-        let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
+        let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle, metrics })
+        Ok(Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            guard,
+            metrics,
+        })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -130,9 +162,19 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, syncs, database, lifecycle, metrics } =
-            self;
-        let router = server::router(&mediator, &health, &lifecycle)?;
+        let Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            guard,
+            metrics,
+        } = self;
+        let router = server::router(&mediator, &idempotency, &health, &lifecycle, guard)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
@@ -181,13 +223,13 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let lifecycle = Lifecycle::new();
     let (database, cache) =
         tokio::join!(connect::database(settings, &lifecycle), connect::cache(settings));
-    let (database, cache, (), ()) = connect::all(database, cache, Ok(()), Ok(()))?;
+    let (database, cache, (), (), ()) = connect::all(database, cache, Ok(()), Ok(()), Ok(()))?;
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
 }
 
-fn feed_options(settings: &Settings) -> FeedOptions {
+fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {
     let clock = match settings.feed.clock {
         FeedClockSetting::Wall => FeedClock::Wall,
         FeedClockSetting::Event => FeedClock::Event,
@@ -197,6 +239,7 @@ fn feed_options(settings: &Settings) -> FeedOptions {
         autostart: settings.feed.autostart,
         rules: BarRules { clock, grace, lateness },
         log_retention: settings.bars.log_retention,
+        streams,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use pocketquant::app::access_table;
 use pocketquant::common::config::readme_table;
 use pocketquant::common::error::error_table;
 use pocketquant::common::metrics::metrics_table;
@@ -22,6 +23,17 @@ fn the_tables_of_errors_and_metrics_are_the_ones_the_code_prints() {
             .collect();
         assert_eq!(documented, printed, "{name} should hold this table:\n{printed}");
     }
+}
+
+#[test]
+fn the_access_table_is_the_one_the_code_prints() {
+    let printed = access_table();
+    let documented: String = document("docs/access.md")
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(documented, printed, "docs/access.md should hold this table:\n{printed}");
 }
 
 #[test]

@@ -11,6 +11,7 @@
     reason = "tests may panic, and their tasks die with the runtime"
 )]
 
+mod access;
 mod architecture;
 mod binary;
 mod cache;
@@ -22,14 +23,23 @@ mod database;
 mod docs;
 mod engines;
 mod faults;
+mod feed_faults;
 mod grpcurl;
 mod history;
+mod idempotency;
+mod limits;
 mod live;
+mod live_clock;
+mod live_crash;
+mod market;
+mod one_key;
 mod processes;
 mod requests;
+mod secrets;
 mod servers;
 mod sharing;
 mod simulator;
+mod streams;
 mod support;
 mod syncs;
 mod takeover;

@@ -9,6 +9,7 @@ mod access_log;
 mod calls;
 mod deadline;
 mod details;
+mod encoded;
 mod methods;
 mod status;
 
@@ -16,10 +17,12 @@ pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
 pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
+pub use encoded::Encoded;
 pub use methods::Methods;
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};
+use super::idempotency;
 use super::shutdown::TaskPanicked;
 use super::tracing::{self, Correlation, CorrelationLayer};
 
@@ -41,6 +44,9 @@ pub enum CallError {
     /// The runtime stopped before the handler finished.
     #[error("the task of `{0}` was cancelled")]
     TaskCancelled(&'static str),
+    /// What was kept of an earlier call was written by a version that this one does not follow.
+    #[error("the kept answer of `{0}` cannot be read")]
+    AnswerUnreadable(&'static str),
 }
 
 impl Coded for CallError {
@@ -49,7 +55,7 @@ impl Coded for CallError {
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Draining | Self::TaskCancelled(_) => ErrorCode::Draining,
-            Self::Panicked(_) => ErrorCode::Internal,
+            Self::Panicked(_) | Self::AnswerUnreadable(_) => ErrorCode::Internal,
         }
     }
 }
@@ -62,7 +68,7 @@ pub type CallService<S> =
     Correlation<AccessLog<Deadline<InterceptedService<Details<S>, Interceptor>>>>;
 
 /// What every call goes through, outermost first: correlation id and span, access log, deadline,
-/// refusal of malformed metadata, details for the statuses that tonic makes.
+/// refusal of malformed metadata, idempotency key, details for the statuses that tonic makes.
 #[derive(Clone, Debug, Default)]
 pub struct CallLayer {
     methods: Methods,
@@ -80,10 +86,14 @@ impl<S> Layer<S> for CallLayer {
 
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
-        let service = InterceptedService::new(service, tracing::interceptor as Interceptor);
+        let service = InterceptedService::new(service, interceptor as Interceptor);
         let service = AccessLogLayer::new(self.methods.clone()).layer(DeadlineLayer.layer(service));
         CorrelationLayer.layer(service)
     }
+}
+
+fn interceptor(request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    tracing::interceptor(request).map(idempotency::interceptor)
 }
 
 #[cfg(test)]

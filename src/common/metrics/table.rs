@@ -57,6 +57,12 @@ metrics! {
         "Times that a subscriber of bars fell behind what memory keeps and read the bar log";
     STREAM_SLOW_CONSUMERS Counter "pocketquant_stream_slow_consumers_total" "streams" []
         "Streams of bars that were ended as their reader read nothing";
+    RATE_LIMIT_DECISIONS Counter "pocketquant_rate_limit_decisions_total" "calls" ["buckets", "outcome"]
+        "Calls that were allowed or refused, by whose buckets decided: local (no Redis is set), shared (in Redis), fallback (Redis is away)";
+    STREAM_LIMIT_REFUSALS Counter "pocketquant_stream_limit_refusals_total" "streams" []
+        "Streams that were refused as their caller had too many open";
+    IDEMPOTENCY_CALLS Counter "pocketquant_idempotency_calls_total" "calls" ["outcome"]
+        "Calls with an idempotency key: ran, replayed, in_progress, key_reused, store_away, refused, cancelled (the caller went away)";
     FEED_STATE Gauge "pocketquant_feed_state" "0 or 1" ["state"]
         "1 for the state that the feed is in: stopped, idle, connecting, connected, reconnecting";
     FEED_MESSAGES Counter "pocketquant_feed_messages_total" "messages" []

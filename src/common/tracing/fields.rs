@@ -21,6 +21,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "holidays",
     "interval",
     "key",
+    "keys",
     "method",
     "minutes",
     "open_time",
@@ -38,5 +39,6 @@ pub const LOG_FIELDS: &[&str] = &[
     "sync_id",
     "tasks",
     "trace_id",
+    "waited_ms",
     "waiting",
 ];

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use thiserror::Error;
-use tracing::Subscriber;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -13,6 +13,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use super::json::{CorrelatedJson, KeepIds};
 use super::otlp::{self, TraceError};
 use super::spans::TARGET;
+
+/// Our own lines' targets begin with it.
+const OWN_CRATE: &str = "pocketquant";
 
 /// What log lines look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,8 @@ pub enum SubscriberError {
 /// Sends the process's log lines to stderr; colours only on a terminal. Sends traces to the
 /// collector at `collector`, where one is given; [`flush`](super::flush) at the end.
 ///
-/// `filter` is a level or a list of directives: `info`, `pocketquant=debug,warn`.
+/// `filter` is a level or a list of directives: `info`, `pocketquant=debug,warn`. The level `trace`
+/// is for our own lines only, whatever it says.
 pub fn init(
     format: LogFormat,
     filter: &str,
@@ -91,7 +95,11 @@ where
             lines.json().event_format(CorrelatedJson::new()).with_ansi(false).boxed()
         }
     };
-    // The spans of traces are for the collector only.
-    let logged = filter_fn(|metadata| metadata.target() != TARGET);
+    // The spans of traces are for the collector only. And a library that traces what goes over its
+    // wire shows passwords and tokens.
+    let logged = filter_fn(|line| {
+        let is_ours = line.target().starts_with(OWN_CRATE);
+        line.target() != TARGET && (*line.level() != Level::TRACE || is_ours)
+    });
     Ok(KeepIds.and_then(lines).with_filter(filter.and(logged)).boxed())
 }

@@ -1,5 +1,7 @@
 //! Calls of the database, as metrics and traces see them.
 
+use futures::future::BoxFuture;
+
 use super::DatabaseError;
 use crate::common::error::Coded as _;
 use crate::common::metrics::table::{DATABASE_DURATION, DATABASE_OPERATIONS};
@@ -22,7 +24,7 @@ impl Calls {
     pub(super) async fn observe<T>(
         &self,
         operation: &'static str,
-        work: impl Future<Output = Result<T, DatabaseError>>,
+        work: BoxFuture<'_, Result<T, DatabaseError>>,
     ) -> Result<T, DatabaseError> {
         let collection = self.collection;
         let span = database_span(self.engine, operation, collection);

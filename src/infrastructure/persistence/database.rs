@@ -73,6 +73,10 @@ impl Database {
         Ok(Self { engine, tasks })
     }
 
+    pub(super) const fn engine_of(&self) -> &Engine {
+        &self.engine
+    }
+
     /// `mongodb` or `sqlite`.
     pub const fn engine(&self) -> &'static str {
         self.engine.name()

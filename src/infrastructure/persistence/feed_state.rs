@@ -52,6 +52,17 @@ impl FeedState {
         self.calls.observe("save", Box::pin(work)).await
     }
 
+    /// What is kept of `symbol`.
+    pub async fn get(&self, symbol: &Symbol) -> Result<Option<Bytes>, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                StateEngine::MongoDb(engine) => engine.get(symbol).await,
+                StateEngine::Sqlite(engine) => engine.get(symbol).await,
+            }
+        };
+        self.calls.observe("get", Box::pin(work)).await
+    }
+
     /// All that is kept, by exchange and code.
     pub async fn load_all(&self) -> Result<Vec<(Symbol, Bytes)>, DatabaseError> {
         let work = async {

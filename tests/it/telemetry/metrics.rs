@@ -73,7 +73,11 @@ pub async fn busy(engine: Engine, folder: &Path, collector: &Collector) -> Serve
     for _ in 0..2 {
         client.get_bars(bars("NYSE:IBM")).await.unwrap();
     }
-    quotes.subscribe(pb::SubscribeRequest { symbol: ES.to_owned() }).await.unwrap();
+    for _ in 0..2 {
+        let mut subscribe = Request::new(pb::SubscribeRequest { symbol: ES.to_owned() });
+        subscribe.metadata_mut().insert("idempotency-key", "once".parse().unwrap());
+        quotes.subscribe(subscribe).await.unwrap();
+    }
     let request = pb::StreamQuotesRequest { symbols: vec![ES.to_owned()], ..Default::default() };
     let mut stream = quotes.stream_quotes(request).await.unwrap().into_inner();
     stream.message().await.unwrap();
@@ -139,6 +143,12 @@ fn what_happened_is_counted(engine: Engine, families: &BTreeMap<String, Family>)
     assert!(sum("pocketquant_feed_last_message_timestamp_seconds", &[]) > 1.6e9);
     assert!(sum("pocketquant_bar_log_head", &[]) >= 100.0);
     assert!(sum("pocketquant_bar_log_published", &[]) >= 100.0);
+    for outcome in ["ran", "replayed"] {
+        assert_eq!(sum("pocketquant_idempotency_calls_total", &[("outcome", outcome)]), 1.0);
+    }
+    let buckets = if engine == Engine::Embedded { "local" } else { "shared" };
+    let allowed = [("buckets", buckets), ("outcome", "allowed")];
+    assert!(sum("pocketquant_rate_limit_decisions_total", &allowed) >= 6.0);
     let quotes = [("request", "quote_stream.stream_quotes")];
     assert!(sum("pocketquant_stream_messages_total", &quotes) >= 1.0);
     let appends = [("collection", "bar_log"), ("operation", "append"), ("outcome", "ok")];

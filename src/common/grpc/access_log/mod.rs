@@ -3,7 +3,7 @@
 //!
 //! A call ends with the trailers of its body, or without them when its caller goes away: that
 //! is CANCELLED, recorded by a guard. The line's level follows the status; calls of health and
-//! reflection are for debugging only.
+//! reflection are for debugging only, and what we end because we stop is no warning.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,11 +15,13 @@ use metrics::SharedString;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::{Level, debug, error, info, warn};
 
 use super::methods::Methods;
 use super::status::code_name;
+use crate::common::error::ErrorCode;
 use crate::common::metrics::table::{RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS};
 use crate::common::tracing::{Spans, rpc_ended};
 
@@ -94,14 +96,14 @@ impl Call {
         Self { method: method.to_owned(), label, spans: Spans::current(), started, ended: false }
     }
 
-    fn end(&mut self, code: Code) {
+    fn end(&mut self, Ending { code, draining }: Ending) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let method = self.method.as_str();
         let elapsed = self.started.elapsed();
         let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
-        let level = level(method, code);
+        let level = if draining { Level::INFO } else { level(method, code) };
         rpc_ended(self.spans.innermost(), code.into(), is_fault(code));
         let code = code_name(code);
         RPC_IN_FLIGHT.with([self.label.clone()]).decrement(1);
@@ -123,7 +125,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::Cancelled);
+        self.end(Code::Cancelled.into());
     }
 }
 
@@ -161,8 +163,29 @@ const fn is_fault(code: Code) -> bool {
     )
 }
 
-fn code_in(headers: &HeaderMap) -> Option<Code> {
-    headers.get(Status::GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    code: Code,
+    /// Whether we ended it, as the server is stopping.
+    draining: bool,
+}
+
+impl From<Code> for Ending {
+    fn from(code: Code) -> Self {
+        Self { code, draining: false }
+    }
+}
+
+fn ending_in(headers: &HeaderMap) -> Option<Ending> {
+    let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
+    let draining = code == Code::Unavailable
+        && reason(headers).as_deref() == Some(ErrorCode::Draining.reason());
+    Some(Ending { code, draining })
+}
+
+fn reason(headers: &HeaderMap) -> Option<String> {
+    Some(Status::from_header_map(headers)?.get_details_error_info()?.reason)
 }
 
 pin_project! {
@@ -188,8 +211,12 @@ where
         if let Some(call) = &mut call {
             match &result {
                 // Only an answer of headers alone has its status there.
-                Ok(response) => code_in(response.headers()).into_iter().for_each(|c| call.end(c)),
-                Err(_) => call.end(Code::Unknown),
+                Ok(response) => {
+                    if let Some(ending) = ending_in(response.headers()) {
+                        call.end(ending);
+                    }
+                }
+                Err(_) => call.end(Code::Unknown.into()),
             }
         }
         Poll::Ready(result.map(|response| response.map(|inner| AccessLogBody { inner, call })))
@@ -217,11 +244,11 @@ impl<B: Body> Body for AccessLogBody<B> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
         let ended = match &frame {
-            Some(Ok(frame)) => frame.trailers_ref().map(code_in),
+            Some(Ok(frame)) => frame.trailers_ref().map(ending_in),
             Some(Err(_)) | None => Some(None),
         };
-        if let (Some(code), Some(call)) = (ended, this.call.as_mut()) {
-            call.end(code.unwrap_or(Code::Unknown));
+        if let (Some(ending), Some(call)) = (ended, this.call.as_mut()) {
+            call.end(ending.unwrap_or(Code::Unknown.into()));
         }
         Poll::Ready(frame)
     }

@@ -4,6 +4,7 @@
 //! `hub` holds what is new, and streams look there.
 
 mod bar_reader;
+mod catch_up;
 mod commands;
 mod cursor;
 mod feed_state;
@@ -15,15 +16,18 @@ mod pace;
 mod queries;
 mod quote_error;
 mod quote_service;
+mod ring;
 mod snapshot_codec;
 mod stored_bars;
 mod stream_bars;
 mod stream_quotes;
+mod watched;
 mod wire;
 mod writer;
 
 pub use commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
 pub use feed_state::{Connection, FeedState, Subscription, SubscriptionState};
+pub use pace::StreamPace;
 pub use queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,
 };

@@ -1,26 +1,30 @@
 //! Writes what the feed's task decided, in order, and tells it when it is stored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::feed_task::Fetched;
-use super::hub::{Hub, LiveChange};
+use super::feed_task::Rerolled;
+use super::hub::Hub;
 use super::meter::{Meter, count_bar};
 use super::quote_service::QuoteServiceParts;
+use super::ring::LiveChange;
 use crate::common::messaging::EventBus;
-use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
+use crate::domain::ohlcv::services::alike;
+use crate::domain::ohlcv::{Bar, BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol};
 use crate::domain::sync::SyncDiff;
 use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::persistence::{
-    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter,
+    BarOrder, BarQuery, Cache, Database, DatabaseError, LogBar, LogFilter, SeriesCache,
 };
 
 /// Jobs that are joined into one write.
@@ -31,7 +35,7 @@ const LOG_PAGE: u32 = 2_000;
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How long a stop waits for a database that is away.
 const STOPPING_TRIES: u32 = 5;
-/// How often old entries of the log are removed.
+/// How often old entries of the log are removed, at least.
 const TRIM_EVERY: Duration = Duration::from_mins(1);
 
 /// Something to write.
@@ -85,13 +89,18 @@ pub(super) enum Decided {
 pub(super) struct Writer {
     database: Database,
     cache: Cache,
+    series: SeriesCache,
     sessions: Sessions,
     events: EventBus<DomainEvent>,
     hub: Hub,
     live: LiveSeries,
-    fetches: mpsc::Sender<Fetched>,
+    /// Unbounded, as the feed's task may be waiting for this one; it asks for no more than it can
+    /// be owed.
+    rerolled: mpsc::UnboundedSender<Rerolled>,
     retention: Duration,
     stopping: CancellationToken,
+    /// Bars could not be written: nothing may be kept that takes them for stored.
+    lost: AtomicBool,
     meter: Meter,
 }
 
@@ -100,26 +109,28 @@ impl Writer {
         parts: &QuoteServiceParts,
         retention: Duration,
         hub: Hub,
-        fetches: mpsc::Sender<Fetched>,
+        rerolled: mpsc::UnboundedSender<Rerolled>,
         meter: Meter,
     ) -> Self {
         Self {
             database: parts.database.clone(),
             cache: parts.cache.clone(),
+            series: parts.series.clone(),
             sessions: parts.sessions.clone(),
             events: parts.events.clone(),
             live: parts.live.clone(),
             hub,
-            fetches,
+            rerolled,
             retention,
             stopping: parts.lifecycle.token(),
+            lost: AtomicBool::new(false),
             meter,
         }
     }
 
     /// Works until the feed's task is gone and all is written.
     pub(super) async fn run(self, mut work: mpsc::Receiver<Job>) {
-        let mut trim = interval(TRIM_EVERY);
+        let mut trim = interval(TRIM_EVERY.min(self.retention));
         trim.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut jobs = Vec::with_capacity(JOINED);
         loop {
@@ -137,29 +148,46 @@ impl Writer {
     }
 
     async fn work(&self, jobs: Vec<Job>) {
-        let mut decided = Vec::new();
+        let (mut decided, mut kept) = (Vec::new(), HashMap::new());
         for job in jobs {
             match job {
-                Job::Decided(more) => decided.extend(more),
-                other @ (Job::Keep(_) | Job::Forming(..) | Job::Copy { .. } | Job::Barrier(_)) => {
+                Job::Decided(more) => {
+                    self.keep(std::mem::take(&mut kept)).await;
+                    decided.extend(more);
+                }
+                Job::Keep(more) => {
                     self.write_decided(std::mem::take(&mut decided)).await;
+                    kept.extend(more);
+                }
+                other @ (Job::Forming(..) | Job::Copy { .. } | Job::Barrier(_)) => {
+                    self.write_decided(std::mem::take(&mut decided)).await;
+                    self.keep(std::mem::take(&mut kept)).await;
                     self.other(other).await;
                 }
             }
         }
         self.write_decided(decided).await;
+        self.keep(kept).await;
+    }
+
+    async fn keep(&self, kept: HashMap<Symbol, Bytes>) {
+        if kept.is_empty() || self.lost.load(Ordering::Relaxed) {
+            return;
+        }
+        let kept: Vec<_> = kept.into_iter().collect();
+        let state = self.database.feed_state();
+        self.persist(|| state.save(&kept, Timestamp::now())).await;
     }
 
     async fn other(&self, job: Job) {
         match job {
             Job::Decided(decided) => self.write_decided(decided).await,
-            Job::Keep(kept) => {
-                let state = self.database.feed_state();
-                self.persist(|| state.save(&kept, Timestamp::now())).await;
-            }
+            Job::Keep(kept) => self.keep(kept.into_iter().collect()).await,
             Job::Forming(series, diff) => {
                 let bars = self.database.bars();
+                self.series.begin_write(&series).await;
                 self.persist(|| bars.write(&series, &diff, Timestamp::now())).await;
+                self.series.finish_write(&series).await;
             }
             Job::Copy { quotes, bars, ttls } => {
                 for (values, ttl) in [(quotes, ttls.0), (bars, ttls.1)] {
@@ -183,11 +211,16 @@ impl Writer {
         };
         let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
         let log = self.database.bar_log();
-        let appended = self.persist(|| log.append(&bars, Timestamp::now())).await;
+        let append = self.persist(|| log.append(&bars, Timestamp::now()));
+        let appended = self.uncached(&bars, append).await;
         self.meter.settled(bars.len());
-        let Some(appended) = appended else { return };
+        let Some(appended) = appended else {
+            self.lost.store(true, Ordering::Relaxed);
+            return;
+        };
         let sequences: HashMap<usize, u64> =
             appended.into_iter().map(|(sequence, index)| (index, sequence)).collect();
+        self.write_outranking(&bars, &sequences).await;
         let mut logged = self.read_logged().await.into_iter().peekable();
         let (mut told, mut indexes) = (Vec::new(), 0..);
         for each in decided {
@@ -208,6 +241,39 @@ impl Writer {
         }
         told.extend(logged.map(stored));
         self.hub.put_bars(told);
+    }
+
+    /// A bar of the provider's may be decided without knowing what is stored, as that was not
+    /// written yet: then it is the next revision of that, where it says something else.
+    async fn write_outranking(&self, bars: &[LogBar], written: &HashMap<usize, u64>) {
+        let passed_over = bars.iter().enumerate().filter(|(index, entry)| {
+            entry.bar.source == BarSource::Repair && !written.contains_key(index)
+        });
+        for (_, LogBar { series, bar }) in passed_over {
+            let (stored, open) = (self.database.bars(), bar.open_time);
+            let found = self.persist(|| stored.stretch(series, open, open)).await;
+            let old = found.and_then(|found| found.first().copied()).filter(StoredBar::is_final);
+            let Some(old) = old.filter(|old| !alike(&old.values, &bar.values, 0.0)) else {
+                continue;
+            };
+            let new = old.revised(bar.values, BarSource::Repair);
+            let next = [LogBar { series: series.clone(), bar: new }];
+            let log = self.database.bar_log();
+            let append = self.persist(|| log.append(&next, Timestamp::now()));
+            if self.uncached(&next, append).await.is_some() {
+                let payload = EventPayload::BarRevised { series: series.clone(), old, new };
+                self.events.publish(DomainEvent { time: Timestamp::now(), payload });
+            }
+        }
+    }
+
+    /// Does `write`, which writes `bars`; no answer that was kept before is given after it.
+    async fn uncached<T>(&self, bars: &[LogBar], write: impl Future<Output = T>) -> T {
+        let series: HashSet<&Series> = bars.iter().map(|bar| &bar.series).collect();
+        join_all(series.iter().map(|series| self.series.begin_write(series))).await;
+        let written = write.await;
+        join_all(series.iter().map(|series| self.series.finish_write(series))).await;
+        written
     }
 
     /// Tells what others have put into the log.
@@ -243,15 +309,13 @@ impl Writer {
 
     /// Reads a bar's children back and says what they come to.
     async fn reroll(&self, series: Series, range: BarRange, until: Timestamp) {
-        let Some(values) = self.persist(|| self.children(&series, range, until)).await.flatten()
-        else {
-            return;
-        };
-        let fetched = Fetched::Rerolled { series, range, until, values };
-        // Not waited for: the feed's task may be waiting for this one.
-        if self.fetches.try_send(fetched).is_err() {
-            warn!("a bar was not rolled up again; its next repair does it");
-        }
+        let (bars, open) = (self.database.bars(), range.open());
+        let stored = self.persist(|| bars.stretch(&series, open, open)).await;
+        let values = self.persist(|| self.children(&series, range, until)).await;
+        let (Some(stored), Some(values)) = (stored, values) else { return };
+        let stored = stored.first().copied();
+        // The feed's task may be gone: then it is owed still.
+        drop(self.rerolled.send(Rerolled { series, range, until, values, stored }));
     }
 
     async fn children(

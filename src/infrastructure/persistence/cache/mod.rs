@@ -2,25 +2,30 @@
 //!
 //! Never the only copy of anything. It does not know what is in them.
 
+mod buckets;
 pub mod keys;
 mod memory;
 mod redis;
+mod redis_idempotency;
 mod series_cache;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use secrecy::SecretString;
 use thiserror::Error;
 
 use self::memory::Memory;
 use self::redis::Redis;
+pub(super) use self::redis_idempotency::RedisIdempotency;
 pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
 use super::Cause;
 use crate::common::error::ErrorCode;
 use crate::common::metrics::table::{CACHE_DURATION, CACHE_OPERATIONS};
 use crate::common::metrics::{outcome_of, timed};
+use crate::common::rate_limit::SharedBuckets;
 use crate::common::tracing::{database_span, traced};
 
 /// Values that are larger are not kept.
@@ -96,6 +101,14 @@ impl Cache {
         }
     }
 
+    /// Rate limits that all share who use this cache; none where it is this process's own.
+    pub fn shared_buckets(&self) -> Option<Arc<dyn SharedBuckets>> {
+        match &self.engine {
+            Engine::Redis(engine) => Some(engine.buckets()),
+            Engine::Memory(_) => None,
+        }
+    }
+
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), CacheError> {
         match &self.engine {
@@ -109,6 +122,15 @@ impl Cache {
         match &self.engine {
             Engine::Redis(engine) => engine.close().await,
             Engine::Memory(_) => {}
+        }
+    }
+
+    /// What became of idempotency keys, where this is a server: memory would forget it with the
+    /// process.
+    pub(super) fn idempotency(&self) -> Option<RedisIdempotency> {
+        match &self.engine {
+            Engine::Redis(engine) => Some(RedisIdempotency::new(engine)),
+            Engine::Memory(_) => None,
         }
     }
 
@@ -225,7 +247,7 @@ impl Cache {
         &self,
         operation: &'static str,
         outcome: impl FnOnce(&Result<T, CacheError>) -> &'static str,
-        work: impl Future<Output = Result<T, CacheError>>,
+        work: BoxFuture<'_, Result<T, CacheError>>,
     ) -> Result<T, CacheError> {
         let span = database_span(self.engine(), operation, "cache");
         let work = traced(span, work, |_| ErrorCode::CacheUnavailable.reason());

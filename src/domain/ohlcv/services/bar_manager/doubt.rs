@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::change::BarChange;
 use super::track::Track;
 use crate::domain::ohlcv::BarRange;
+use crate::domain::shared::Interval;
 
 /// Stretches of closed bars that wait to be told as [`Refetch`](super::BarChange::Refetch); one
 /// more is merged into the last.
@@ -26,11 +28,28 @@ impl Track {
         }
     }
 
-    /// Whether a bar of `range` overlaps an outage or was forming at a join.
-    pub(super) fn in_doubt(&self, range: BarRange) -> bool {
+    /// Bars of `interval` in `range` were still to be fetched again when the process ended: at once
+    /// where they are closed, else after their close.
+    pub(super) fn owe(&mut self, interval: Interval, range: BarRange, out: &mut Vec<BarChange>) {
+        let closed = self.cursor.map_or(range.open(), |cursor| range.close().min(cursor));
+        if let Some(closed) = BarRange::new(range.open(), closed) {
+            out.push(BarChange::Refetch { series: self.series(interval), range: closed });
+        }
+        if closed < range.close() && !self.owed.contains(&(interval, range)) {
+            self.owed.push((interval, range));
+            self.reroll_forming(interval, range, out);
+            self.unsaved = true;
+        }
+    }
+
+    /// Whether a bar of `range` overlaps an outage, was forming at a join, or is owed.
+    pub(super) fn in_doubt(&self, interval: Interval, range: BarRange) -> bool {
         let overlaps =
             |(from, to): (Timestamp, Timestamp)| range.open() <= to && from < range.close();
-        self.doubt.is_some_and(overlaps)
+        let is_it = |(of, owed): &(Interval, BarRange)| {
+            *of == interval && range.open() < owed.close() && owed.open() < range.close()
+        };
+        self.doubt.is_some_and(overlaps) || self.owed.iter().any(is_it)
     }
 
     /// Notes that bars which overlap `[from, to]` are in doubt.

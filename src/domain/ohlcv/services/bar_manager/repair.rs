@@ -135,9 +135,19 @@ impl Track {
         out: &mut Vec<BarChange>,
     ) {
         let Some(cursor) = self.cursor else { return };
+        let begins = [Interval::M1, Interval::W1].map(|interval| self.first_child(interval));
         for lane in self.lanes.iter_mut().filter(|lane| chosen(lane.interval)) {
             let Some(range) = lane.bar_at(child.open()) else { continue };
             let is_gone = range.close() <= cursor && lane.find(child.open()).is_none();
+            let [intraday, period] = begins;
+            if range.open() < if is_period(lane.interval) { period } else { intraday } {
+                // Its first children were never stored: it is fetched, after its close.
+                if is_gone {
+                    let series = Series::new(self.symbol.clone(), lane.interval);
+                    out.push(BarChange::Refetch { series, range });
+                }
+                continue;
+            }
             let until = if is_gone {
                 Some(range.close())
             } else {
@@ -149,6 +159,30 @@ impl Track {
                 out.push(BarChange::Reroll { series, range, until });
             }
         }
+    }
+
+    /// A bar that is not closed is rolled up again, as an earlier run was to do.
+    pub(super) fn reroll_forming(
+        &mut self,
+        interval: Interval,
+        range: BarRange,
+        out: &mut Vec<BarChange>,
+    ) {
+        if range.open() < self.first_child(interval) {
+            return;
+        }
+        let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
+        let parent = lane.and_then(|lane| lane.find(range.open()));
+        if let Some(parent) = parent.filter(|parent| parent.range == range) {
+            let until = parent.split(&self.minutes, parent.until);
+            let series = Series::new(self.symbol.clone(), interval);
+            out.push(BarChange::Reroll { series, range, until });
+        }
+    }
+
+    /// Bars of `interval` that open before this have children that were never stored.
+    fn first_child(&self, interval: Interval) -> Timestamp {
+        if is_period(interval) { self.first_day().max(self.floor) } else { self.floor }
     }
 
     /// Replaces what the bar of `interval` that opens at `open_time` came to before `until`, as
@@ -176,20 +210,23 @@ impl Track {
         true
     }
 
-    /// Whether the provider says of a bar what is known of it. A volume it does not tell is no
-    /// difference.
     fn alike(&self, told: &StoredBar, said: &Ohlcv) -> bool {
-        let known = &told.values;
-        let prices = |bar: &Ohlcv| [bar.open(), bar.high(), bar.low(), bar.close()];
-        #[expect(clippy::float_cmp, reason = "prices compare exactly: they are only copied")]
-        let same = prices(known) == prices(said);
         let day = self.volume.last().map_or(0.0, |last| last.cumulative);
-        same && match (known.volume(), said.volume()) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(known), Some(said)) => {
-                (known - said).abs() <= (said * BAR_TOLERANCE).max(day * DAY_TOLERANCE)
-            }
+        alike(&told.values, said, day)
+    }
+}
+
+/// Whether the provider says of a bar what is known of it, on a day whose volume is `day` so far. A
+/// volume it does not tell is no difference.
+pub fn alike(known: &Ohlcv, said: &Ohlcv, day: f64) -> bool {
+    let prices = |bar: &Ohlcv| [bar.open(), bar.high(), bar.low(), bar.close()];
+    #[expect(clippy::float_cmp, reason = "prices compare exactly: they are only copied")]
+    let same = prices(known) == prices(said);
+    same && match (known.volume(), said.volume()) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(known), Some(said)) => {
+            (known - said).abs() <= (said * BAR_TOLERANCE).max(day * DAY_TOLERANCE)
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct TrackSnapshot {
     pub joined: Option<BarRange>,
     /// From where to where bars are in doubt.
     pub doubt: Option<(Timestamp, Timestamp)>,
+    /// Bars that an earlier run was to fetch again, after their close.
+    pub owed: Vec<(Interval, BarRange)>,
     /// Bars that closed by this are no longer here.
     pub forgotten: Timestamp,
     /// Daily bars before the join.
@@ -62,6 +64,7 @@ impl Track {
             floor: self.floor,
             joined: self.joined,
             doubt: self.doubt,
+            owed: self.owed.clone(),
             forgotten: self.forgotten,
             days: self.days.clone(),
             minutes: self.minutes.iter().copied().collect(),
@@ -86,6 +89,7 @@ impl Track {
         track.floor = snapshot.floor;
         track.joined = snapshot.joined;
         track.doubt = snapshot.doubt;
+        track.owed.clone_from(&snapshot.owed);
         track.forgotten = snapshot.forgotten;
         track.days.clone_from(&snapshot.days);
         track.refetches.clone_from(&snapshot.refetches);
@@ -98,7 +102,7 @@ impl Track {
         };
         for minute in &snapshot.minutes {
             let known = find(Interval::M1, minute.range.open(), minute.told);
-            let minute = known.map_or(*minute, |known| stored_minute(minute.range, known));
+            let minute = known.map_or(*minute, |known| stored_minute(minute, known));
             track.minutes.push_back(minute);
         }
         for (interval, parent) in &snapshot.parents {
@@ -117,8 +121,10 @@ fn fixed(stored: &StoredBar) -> Option<Ohlcv> {
     (stored.source != BarSource::Ticks).then_some(stored.values)
 }
 
-fn stored_minute(range: BarRange, stored: StoredBar) -> MinuteBar {
+fn stored_minute(kept: &MinuteBar, stored: StoredBar) -> MinuteBar {
+    let range = kept.range;
     let mut minute = MinuteBar::known(range, stored.values);
+    minute.doubtful = kept.doubtful;
     minute.volume = BarVolume { sum: stored.values.volume(), stretch: None };
     minute.ticks = stored.tick_count.unwrap_or(0);
     minute.last_time = range.close();

@@ -38,6 +38,8 @@ pub(super) struct Track {
     pub(super) joined: Option<BarRange>,
     /// Bars that overlap this are in doubt: fetched again after their close.
     pub(super) doubt: Option<(Timestamp, Timestamp)>,
+    /// Bars that are fetched again after their close, as an earlier run was to do.
+    pub(super) owed: Vec<(Interval, BarRange)>,
     /// Restored, and not joined since.
     pub(super) restored: bool,
     /// A seed was announced by a join and has not come: what it replaces stays in memory.
@@ -78,6 +80,7 @@ impl Track {
             floor: Timestamp::MIN,
             joined: None,
             doubt: None,
+            owed: Vec::new(),
             restored: false,
             awaits_seed: false,
             leap: Timestamp::MIN,
@@ -103,6 +106,8 @@ impl Track {
     pub(super) fn clock(&self, now: Timestamp, rules: &BarRules) -> Option<Timestamp> {
         match rules.clock {
             FeedClock::Event => self.event_time,
+            // Until the join, nobody knows what was missed: time stands still.
+            FeedClock::Wall if self.restored => self.event_time,
             FeedClock::Wall => {
                 let own = before(now, self.delay);
                 // A feed that is ahead closes bars, but none before its time.
@@ -114,6 +119,9 @@ impl Track {
 
     /// When the next bar closes on the machine's clock, without a further tick.
     pub(super) fn deadline(&self, rules: &BarRules) -> Option<Timestamp> {
+        if self.restored {
+            return None;
+        }
         let close = self.base.slot?.close();
         let due = after(close, rules.grace);
         let told = self.event_time.is_some_and(|time| time >= due);

@@ -13,7 +13,7 @@ use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::SyncDiff;
 use crate::features::market_data::quote::feed_state::Connection;
 use crate::features::market_data::quote::hub::LatestQuote;
-use crate::features::market_data::quote::snapshot_codec;
+use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::features::market_data::quote::wire;
 use crate::features::market_data::quote::writer::Job;
 use crate::infrastructure::interfaces::{FeedEvent, FeedState, ProviderError, UpdateKind};
@@ -26,9 +26,12 @@ impl FeedTask {
     pub(super) async fn take_events(&mut self, events: Vec<FeedEvent>) {
         let now = Timestamp::now();
         self.meter.heard(events.len());
-        self.heard_at = Some(now);
         let mut ticks = Vec::with_capacity(events.len());
         for event in events {
+            // That the connection is gone is noticed here, and long after its last message.
+            if !matches!(event, FeedEvent::State(_)) {
+                self.heard_at = Some(now);
+            }
             match event {
                 FeedEvent::Update { symbol, update, kind } => {
                     self.update(now, symbol, &update, kind, &mut ticks);
@@ -38,6 +41,10 @@ impl FeedTask {
                     self.joined(&symbol, now).await;
                 }
                 FeedEvent::SymbolError { symbol, error } => self.refused(&symbol, error).await,
+                FeedEvent::State(FeedState::Terminal { error }) => {
+                    self.apply(now, &mut ticks);
+                    self.give_up(now, error).await;
+                }
                 FeedEvent::State(state) => self.link_changed(now, state),
                 FeedEvent::Alive => {}
             }
@@ -45,7 +52,8 @@ impl FeedTask {
         self.apply(now, &mut ticks);
         self.advance().await;
         self.tell_quotes();
-        self.hub.put_feed(|feed| feed.last_message_at = Some(now));
+        let heard = self.heard_at;
+        self.hub.put_feed(|feed| feed.last_message_at = heard);
     }
 
     fn update(
@@ -91,8 +99,20 @@ impl FeedTask {
         ticks.clear();
     }
 
+    /// The provider refuses who we are: nothing is tried until someone acts, and what it said stays
+    /// to be seen.
+    pub(super) async fn give_up(&mut self, now: Timestamp, error: ProviderError) {
+        warn!(%error, "the feed ended: {error}; StartFeed tries again");
+        self.link_changed(now, FeedState::Terminal { error: error.clone() });
+        self.stop().await;
+        for followed in self.symbols.values_mut() {
+            followed.refuse(&error);
+        }
+    }
+
     fn link_changed(&mut self, now: Timestamp, state: FeedState) {
         let connected = matches!(state, FeedState::Connected);
+        self.link_is_idle = matches!(state, FeedState::Idle);
         if !connected {
             // From here to the next snapshot, nothing is known.
             for followed in self.symbols.values_mut() {
@@ -103,7 +123,8 @@ impl FeedTask {
         self.hub.put_feed(|feed| {
             let before = feed.connection;
             match state {
-                FeedState::Idle => feed.connection = Connection::Idle,
+                // How the look-ups go says more: see `show_lookups`.
+                FeedState::Idle => {}
                 FeedState::Connecting => feed.connection = Connection::Connecting,
                 FeedState::Connected => {
                     feed.connection = Connection::Connected;
@@ -127,6 +148,24 @@ impl FeedTask {
                 feed.connected_since = None;
             }
         });
+        self.show_lookups();
+    }
+
+    /// While the provider is asked to follow nothing, looking symbols up is all of the connection
+    /// that there is to see.
+    pub(super) fn show_lookups(&self) {
+        if !self.link_is_idle {
+            return;
+        }
+        let lookups = || self.symbols.values().filter(|each| each.is_resolving());
+        let connection = if lookups().any(|each| each.error.is_some()) {
+            Connection::Reconnecting
+        } else if lookups().next().is_some() {
+            Connection::Connecting
+        } else {
+            Connection::Idle
+        };
+        self.hub.put_feed(|feed| feed.connection = connection);
     }
 
     pub(super) fn mark(&mut self, symbol: Symbol) {
@@ -170,22 +209,43 @@ impl FeedTask {
 
     /// Writes down what a crash would cost, behind all bars that are decided by now.
     pub(super) async fn save(&mut self) {
+        self.hand_on().await;
         let mut snapshots = self.manager.take_snapshot();
         for (symbol, followed) in &mut self.symbols {
             let is_taken = snapshots.iter().any(|snapshot| snapshot.symbol == *symbol);
-            if std::mem::take(&mut followed.repairs_changed) && !is_taken {
+            if std::mem::take(&mut followed.owed.changed) && !is_taken {
                 snapshots.extend(followed.id.and_then(|id| self.manager.snapshot(id)));
             }
         }
-        let none = Vec::new();
-        let encoded = |snapshot: &TrackSnapshot| {
-            let repairs = self.symbols.get(&snapshot.symbol).map_or(&none, |each| &each.repairs);
-            (snapshot.symbol.clone(), snapshot_codec::encode(snapshot, repairs))
-        };
-        let kept: Vec<(Symbol, Bytes)> = snapshots.iter().map(encoded).collect();
+        for snapshot in &snapshots {
+            if let Some(followed) = self.symbols.get_mut(&snapshot.symbol) {
+                followed.kept = Some(snapshot.clone());
+            }
+        }
+        let kept: Vec<_> = snapshots.into_iter().filter_map(|each| self.kept(each)).collect();
         if !kept.is_empty() {
             self.write(Job::Keep(kept)).await;
         }
+    }
+
+    /// The same for one symbol.
+    pub(super) async fn save_symbol(&mut self, symbol: &Symbol) {
+        self.hand_on().await;
+        let Some(followed) = self.symbols.get_mut(symbol) else { return };
+        let Some(snapshot) = followed.id.and_then(|id| self.manager.snapshot(id)) else { return };
+        followed.kept = Some(snapshot.clone());
+        if let Some(kept) = self.kept(snapshot) {
+            self.write(Job::Keep(vec![kept])).await;
+        }
+    }
+
+    /// What is kept of a symbol, with its bars as of `snapshot`.
+    pub(super) fn kept(&self, snapshot: TrackSnapshot) -> Option<(Symbol, Bytes)> {
+        let followed = self.symbols.get(&snapshot.symbol)?;
+        let symbol = snapshot.symbol.clone();
+        let (owed, logged_from) = (followed.owed.list(), followed.logged_from);
+        let kept = Kept { snapshot, owed, logged_from, kept_at: Timestamp::now() };
+        Some((symbol, snapshot_codec::encode(&kept)))
     }
 
     /// Keeps every bar that is not over, as forming.

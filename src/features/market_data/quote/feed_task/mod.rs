@@ -5,18 +5,21 @@ mod changes;
 mod fetch;
 mod flow;
 mod followed;
+mod joining;
+mod owed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-pub(super) use self::fetch::Fetched;
+pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
 use super::QuoteError;
 use super::feed_state::{Connection, FeedState, Subscription};
@@ -40,6 +43,8 @@ const PROVIDER_COMMANDS: usize = 4_096;
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
 const FETCHED: usize = 1_024;
+/// Repairs that the provider is asked for at a time.
+const REPAIRS_AT_A_TIME: usize = 8;
 /// Between two looks for bars that are due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often the newest quotes and forming bars are copied.
@@ -84,13 +89,18 @@ pub(super) struct FeedTask {
     received: mpsc::Receiver<Command>,
     releases: mpsc::UnboundedReceiver<Command>,
     fetched: mpsc::Receiver<Fetched>,
+    rerolled: mpsc::UnboundedReceiver<Rerolled>,
     fetches: mpsc::Sender<Fetched>,
+    /// Repairs that are fetched at a time.
+    repairing: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
     names: HashMap<SymbolId, Symbol>,
     link: Option<Link>,
     started: bool,
+    /// Whether the provider was not asked to follow anything yet, or not any more.
+    link_is_idle: bool,
     /// When the provider last said anything, while connected.
     heard_at: Option<Timestamp>,
     /// Symbols whose newest quote is not told yet.
@@ -112,14 +122,10 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
+        let (rerolls, rerolled) = mpsc::unbounded_channel();
         let meter = Meter::new();
-        let writer = writer::Writer::new(
-            &parts,
-            options.log_retention,
-            hub.clone(),
-            fetches.clone(),
-            meter.clone(),
-        );
+        let writer =
+            writer::Writer::new(&parts, options.log_retention, hub.clone(), rerolls, meter.clone());
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         let mut task = Self {
             manager: BarManager::new(options.rules),
@@ -129,12 +135,15 @@ impl FeedTask {
             received,
             releases,
             fetched: answers,
+            rerolled,
             fetches,
+            repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
             symbols: HashMap::new(),
             names: HashMap::new(),
             link: None,
             started: false,
+            link_is_idle: false,
             heard_at: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
@@ -168,6 +177,7 @@ impl FeedTask {
                     self.copy();
                     self.observe();
                 }
+                Some(rerolled) = self.rerolled.recv() => self.take_rerolled(rerolled).await,
                 Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link) => match events {
                     Some(events) => self.take_events(events).await,
@@ -224,12 +234,16 @@ impl FeedTask {
         let (commands, received) = mpsc::channel(PROVIDER_COMMANDS);
         let events = self.parts.quotes.feed(received).ready_chunks(BATCH);
         self.link = Some(Link { commands, events });
+        self.link_is_idle = true;
         self.hub.put_feed(|feed| {
             feed.connection = Connection::Idle;
             (feed.last_error, feed.refused) = (None, false);
         });
         let followed: Vec<Symbol> = self.symbols.keys().cloned().collect();
         for symbol in followed {
+            if let Some(followed) = self.symbols.get_mut(&symbol) {
+                followed.forget_refusal();
+            }
             self.begin(&symbol);
         }
         info!("the feed started");
@@ -238,6 +252,7 @@ impl FeedTask {
     /// Lets the connection go and keeps what is forming.
     async fn stop(&mut self) {
         self.link = None;
+        self.link_is_idle = false;
         if !self.started {
             return;
         }
@@ -259,7 +274,7 @@ impl FeedTask {
         });
     }
 
-    /// The provider ended the feed by itself: it refused who we are. What it said stays to be seen.
+    /// The provider ended the feed by itself, without a word: the service stops.
     async fn link_ended(&mut self) {
         warn!("the feed ended; StartFeed tries again");
         self.stop().await;
