@@ -62,6 +62,7 @@ pub async fn busy(engine: Engine, folder: &Path, collector: &Collector) -> Serve
     let mut settings = settings(&simulator);
     settings.extend(engine.settings().await.into_iter().map(|(name, value)| (name.into(), value)));
     settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
+    settings.insert("RATE_LIMIT_PER_SECOND".to_owned(), "1000".to_owned());
     settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.url());
     settings.insert("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "50".to_owned());
     let server = Server::start(folder, &settings).await;
