@@ -90,6 +90,22 @@ pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
     })
 }
 
+/// Both, or everything that is wrong with either.
+pub(super) fn both<A, B>(
+    a: Result<A, StartError>,
+    b: Result<B, String>,
+) -> Result<(A, B), StartError> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Ok(_), Err(mistake)) => Err(StartError { mistakes: vec![mistake] }),
+        (Err(error), Ok(_)) => Err(error),
+        (Err(mut error), Err(mistake)) => {
+            error.mistakes.push(mistake);
+            Err(error)
+        }
+    }
+}
+
 /// All five, or everything that is wrong with any.
 pub(super) fn all<A, B, C, D, E>(
     first: Result<A, String>,

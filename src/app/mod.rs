@@ -18,6 +18,7 @@ use crate::common::health::HealthCoordinator;
 use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
+use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::features::market_data::quote::{
@@ -36,6 +37,7 @@ mod guard;
 mod health;
 mod server;
 mod stop;
+mod telemetry;
 
 pub use access::{Method, access_table, methods};
 
@@ -62,6 +64,7 @@ pub struct App {
     lifecycle: Lifecycle,
     transport: Transport,
     guard: Guard,
+    metrics: Option<(MetricsServer, TcpListener)>,
 }
 
 impl App {
@@ -74,6 +77,7 @@ impl App {
     pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
+        let metrics = telemetry::metrics(settings.telemetry.metrics_addr).await;
         let (database, cache, provider, files, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
             connect::cache(&settings),
@@ -81,8 +85,9 @@ impl App {
             GuardFiles::read(&settings.protection),
             connect::listen(settings.grpc_addr),
         );
-        let (database, cache, provider, files, (listener, address)) =
-            connect::all(database, cache, provider, files, listener)?;
+        let connected = connect::all(database, cache, provider, files, listener);
+        let ((database, cache, provider, files, (listener, address)), metrics) =
+            connect::both(connected, metrics)?;
         let transport =
             Transport::new(settings.connections_per_address).with_tls(files.tls.clone());
         let guard = files.guard(&settings, &cache, &lifecycle);
@@ -105,6 +110,7 @@ impl App {
         let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
+        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = ServerInfo {
             environment: settings.environment.as_str(),
             database: database.engine(),
@@ -140,6 +146,7 @@ impl App {
             lifecycle,
             transport,
             guard,
+            metrics,
         })
     }
 
@@ -161,14 +168,18 @@ impl App {
             lifecycle,
             transport,
             guard,
+            metrics,
         } = self;
         let load = server::load();
         let service =
-            server::service(&mediator, &idempotency, &health, &lifecycle, guard, load.clone())?;
+            server::service(&mediator, &idempotency, &health, &lifecycle, &guard, load.clone())?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
+        if let Some(metrics) = metrics {
+            telemetry::serve(metrics, &lifecycle);
+        }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());

@@ -6,7 +6,7 @@ use tower::Layer as _;
 use super::access::{Method, methods};
 use super::guard::Guard;
 use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
-use crate::common::grpc::{CallLayer, CallService, Load};
+use crate::common::grpc::{CallLayer, CallService, Load, Methods};
 use crate::common::health::HealthCoordinator;
 use crate::common::idempotency::Idempotency;
 use crate::common::identity::Authentication;
@@ -27,13 +27,21 @@ pub(super) fn load() -> Load {
 /// The services with all that is around them.
 type Guarded = CallService<Authentication<RateLimit<Routes>>>;
 
+/// Every service that is served, described.
+const DESCRIPTORS: [&[u8]; 4] = [
+    FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
+
 /// Every service, with its limits, behind the layers of a call.
 pub(super) fn service(
     mediator: &Mediator,
     idempotency: &Idempotency,
     health: &HealthCoordinator,
     lifecycle: &Lifecycle,
-    guard: Guard,
+    guard: &Guard,
     load: Load,
 ) -> anyhow::Result<Guarded> {
     let market_data = MarketDataGrpc::new(mediator.clone(), idempotency.clone(), lifecycle.clone());
@@ -62,5 +70,5 @@ pub(super) fn service(
         .add_service(system)
         .prepare();
     let guarded = guard.authentication.layer(guard.limits.layer(routes));
-    Ok(CallLayer::new(load).layer(guarded))
+    Ok(CallLayer::new(load, Methods::declared(&DESCRIPTORS)?).layer(guarded))
 }

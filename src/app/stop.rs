@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::common::constants::{CLIENT_GRACE, SHUTDOWN_GRACE, STREAM_GRACE};
+use crate::common::constants::{CLIENT_GRACE, SHUTDOWN_GRACE, STREAM_GRACE, TELEMETRY_GRACE};
 use crate::common::grpc::Load;
 use crate::common::health::HealthCoordinator;
 use crate::common::shutdown::{Lifecycle, TaskPanicked};
+use crate::common::tracing::flush;
 use crate::infrastructure::persistence::Database;
 
 /// How often it is looked whether the streams have ended.
@@ -40,7 +41,8 @@ impl Stopping {
         self.end_streams().await;
         self.finish_work(deadline).await;
         self.let_go_of_clients(deadline).await;
-        // Telemetry is flushed here: what the steps above had to say is complete.
+        // What the steps above had to say is complete.
+        flush(TELEMETRY_GRACE).await;
         if timeout_at(deadline, self.database.close()).await.is_err() {
             warn!("the database did not close in time");
         }

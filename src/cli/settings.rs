@@ -21,7 +21,7 @@ pub(super) struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// The settings, valid; every mistake is told at once. Starts logging as they say.
+    /// The settings, valid; every mistake is told at once. Starts logging and tracing as they say.
     pub(super) fn load(&self) -> anyhow::Result<Settings> {
         let path = match &self.env_file {
             // `.env` may be missing; a file that is asked for may not.
@@ -33,14 +33,15 @@ impl SettingsArgs {
             None => Path::new(DOTENV),
         };
         let settings = Settings::from_lookup(environment(path)?)?;
-        start_logging(&settings.log)?;
+        let collector = settings.telemetry.collector.as_ref().map(url::Url::as_str);
+        init(settings.log.format, &settings.log.filter, collector)?;
         Ok(settings)
     }
 }
 
-/// Starts logging as the settings say.
+/// Starts logging as the settings say, without traces.
 pub(super) fn start_logging(log: &LogSettings) -> anyhow::Result<()> {
-    Ok(init(log.format, &log.filter)?)
+    Ok(init(log.format, &log.filter, None)?)
 }
 
 /// The settings in `given`; the environment decides about logging only.

@@ -128,6 +128,8 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 pub const STREAM_GRACE: Duration = Duration::from_secs(3);
 /// How long clients have to take their last answers, once the work is done.
 pub const CLIENT_GRACE: Duration = Duration::from_secs(3);
+/// How long the last traces have to be delivered.
+pub const TELEMETRY_GRACE: Duration = Duration::from_secs(2);
 /// How long one health check may take.
 pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often health is checked.

@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod identity;
 pub mod mediator;
 pub mod messaging;
+pub mod metrics;
 pub mod rate_limit;
 pub mod shutdown;
 pub mod tracing;

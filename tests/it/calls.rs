@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use pocketquant::common::grpc::{CallLayer, Load};
+use pocketquant::common::grpc::{CallLayer, Load, Methods};
 use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::{System, SystemServer};
 use pocketquant::proto::v1::{
@@ -41,7 +41,8 @@ async fn server() -> String {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let system = SystemServer::new(Fake).max_decoding_message_size(1_024);
-    let server = Server::builder().layer(CallLayer::new(Load::new([]))).add_service(system);
+    let calls = CallLayer::new(Load::new([]), Methods::default());
+    let server = Server::builder().layer(calls).add_service(system);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     url
 }

@@ -6,20 +6,23 @@ use std::path::Path;
 use pocketquant::app::access_table;
 use pocketquant::common::config::readme_table;
 use pocketquant::common::error::error_table;
+use pocketquant::common::metrics::metrics_table;
 
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
 #[test]
-fn the_error_table_is_the_one_the_code_prints() {
-    let printed = error_table();
-    let documented: String = document("docs/errors.md")
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    assert_eq!(documented, printed, "docs/errors.md should hold this table:\n{printed}");
+fn the_tables_of_errors_and_metrics_are_the_ones_the_code_prints() {
+    for (name, printed) in [("docs/errors.md", error_table()), ("docs/metrics.md", metrics_table())]
+    {
+        let documented: String = document(name)
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_eq!(documented, printed, "{name} should hold this table:\n{printed}");
+    }
 }
 
 #[test]

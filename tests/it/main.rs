@@ -45,5 +45,6 @@ mod streams;
 mod support;
 mod syncs;
 mod takeover;
+mod telemetry;
 mod tradingview;
 mod transport;

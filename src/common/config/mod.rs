@@ -16,7 +16,7 @@ pub use protection::{ProtectionSettings, TlsSettings};
 pub use redact::redact_url;
 pub use settings::{
     BarSettings, Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl,
-    Settings, TradingViewAuth, TradingViewSettings,
+    Settings, TelemetrySettings, TradingViewAuth, TradingViewSettings,
 };
 pub use source::environment;
 pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};

@@ -50,6 +50,14 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
+    /// Notes a setting that a library reads by itself, from the environment alone, and that is
+    /// given elsewhere: it would silently have no effect.
+    pub(super) fn read_by_others(&mut self, setting: &Setting) {
+        if self.given(setting).is_some() && std::env::var_os(setting.name).is_none() {
+            self.note(Mistake::new(setting, "it is read from the environment only; export it"));
+        }
+    }
+
     /// The secret that was given.
     pub(super) fn secret(&self, setting: &Setting) -> Option<SecretString> {
         self.given(setting).map(SecretString::from)

@@ -45,6 +45,17 @@ pub struct Settings {
     pub feed: FeedSettings,
     /// The bars that are built from it.
     pub bars: BarSettings,
+    /// What is told about the service while it runs.
+    pub telemetry: TelemetrySettings,
+}
+
+/// What is told about the service while it runs, besides its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// Where metrics can be fetched; none are kept where it is unset.
+    pub metrics_addr: Option<SocketAddr>,
+    /// The collector of traces; none are made where it is unset.
+    pub collector: Option<Url>,
 }
 
 /// What an installation is for.
@@ -215,6 +226,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
     let feed = feed(reader);
     let bars = bars(reader);
+    let telemetry = telemetry(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
         connections_per_address: connections_per_address?,
@@ -229,6 +241,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         history_timeout: history_timeout?,
         feed: feed?,
         bars: bars?,
+        telemetry,
     })
 }
 
@@ -282,6 +295,28 @@ fn bars(reader: &mut Reader<'_>) -> Option<BarSettings> {
         reader.note(Mistake::new(&t::BAR_LATENESS, &problem));
     }
     Some(BarSettings { grace, lateness, log_retention: log_retention? })
+}
+
+fn telemetry(reader: &mut Reader<'_>) -> TelemetrySettings {
+    let metrics_addr = reader.read(&t::METRICS_ADDR, parse::address);
+    let collector =
+        reader.read(&t::OTEL_EXPORTER_OTLP_ENDPOINT, parse::plain_url(&["http", "https"]));
+    let disabled = reader.read(&t::OTEL_SDK_DISABLED, parse::boolean);
+    for setting in [
+        t::OTEL_SERVICE_NAME,
+        t::OTEL_RESOURCE_ATTRIBUTES,
+        t::OTEL_TRACES_SAMPLER,
+        t::OTEL_TRACES_SAMPLER_ARG,
+        t::OTEL_EXPORTER_OTLP_HEADERS,
+        t::OTEL_EXPORTER_OTLP_TIMEOUT,
+        t::OTEL_BSP_SCHEDULE_DELAY,
+        t::OTEL_BSP_MAX_QUEUE_SIZE,
+        t::OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    ] {
+        reader.read_by_others(&setting);
+    }
+    let collector = collector.filter(|_| disabled != Some(true));
+    TelemetrySettings { metrics_addr, collector }
 }
 
 /// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.

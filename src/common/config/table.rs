@@ -122,6 +122,32 @@ settings! {
         "How late a tick may come and still correct its bar";
     BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1s` to `365d`, e.g. `7d`",
         "How long a stream can be resumed where it stopped: closed and corrected bars are logged so long";
+    METRICS_ADDR Plain None, "an address and a port, e.g. `127.0.0.1:9464`",
+        "Where Prometheus fetches metrics (`/metrics`, over HTTP); unset means none are kept";
+    OTEL_EXPORTER_OTLP_ENDPOINT Url None,
+        "a URL that begins with `http://` or `https://` and names a host, without a user or password",
+        "Send traces to this collector, over OTLP and gRPC; unset means none are made";
+    OTEL_SDK_DISABLED Plain Some("false"), "`true` or `false`",
+        "Make no traces, whatever else is set";
+    OTEL_SERVICE_NAME Plain Some("pocketquant"), "a name; in the environment, not in `.env`",
+        "What the service is called in traces";
+    OTEL_RESOURCE_ATTRIBUTES Plain None, "`key=value,...`; in the environment, not in `.env`",
+        "What else traces say about the service";
+    OTEL_TRACES_SAMPLER Plain Some("parentbased_always_on"),
+        "`always_on`, `always_off`, `traceidratio`, or one of these behind `parentbased_`; in the environment, not in `.env`",
+        "Which traces are made";
+    OTEL_TRACES_SAMPLER_ARG Plain Some("1.0"), "a number from 0 to 1; in the environment, not in `.env`",
+        "The part of the traces that `traceidratio` makes";
+    OTEL_EXPORTER_OTLP_HEADERS Secret None, "`key=value,...`; in the environment, not in `.env`",
+        "Metadata for the collector, such as its API key";
+    OTEL_EXPORTER_OTLP_TIMEOUT Plain Some("10000"), "milliseconds; in the environment, not in `.env`",
+        "Longest wait for the collector";
+    OTEL_BSP_SCHEDULE_DELAY Plain Some("5000"), "milliseconds; in the environment, not in `.env`",
+        "How often spans are sent";
+    OTEL_BSP_MAX_QUEUE_SIZE Plain Some("2048"), "a number; in the environment, not in `.env`",
+        "Spans that wait to be sent at most; more are lost";
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE Plain Some("512"), "a number; in the environment, not in `.env`",
+        "Spans that are sent at once";
 }
 
 /// The settings for `serve --help`.
@@ -132,7 +158,7 @@ pub fn help_text() -> String {
         let default = setting.default.map(|value| format!(" [default: {value}]"));
         let default = default.unwrap_or_default();
         // Writing to a string cannot fail.
-        let _infallible = writeln!(text, "  {name:<27} {help}{default}");
+        let _infallible = writeln!(text, "  {name:<30} {help}{default}");
     }
     text
 }

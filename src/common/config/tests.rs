@@ -220,3 +220,25 @@ fn the_example_file_holds_every_setting_commented_out_with_its_default() {
         .collect();
     assert_eq!(lines, expected.iter().map(String::as_str).collect());
 }
+
+#[test]
+fn traces_and_metrics_are_off_unless_they_have_a_place_to_go() {
+    assert_eq!(settings(&[]).unwrap().telemetry, TelemetrySettings::default());
+    let given = [
+        ("METRICS_ADDR", "127.0.0.1:9464"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317"),
+    ];
+    let telemetry = settings(&given).unwrap().telemetry;
+    assert_eq!(telemetry.metrics_addr.unwrap().to_string(), "127.0.0.1:9464");
+    assert_eq!(telemetry.collector.unwrap().as_str(), "http://collector:4317/");
+    let disabled = [given[1], ("OTEL_SDK_DISABLED", "true")];
+    assert_eq!(settings(&disabled).unwrap().telemetry.collector, None);
+}
+
+#[test]
+fn what_only_the_environment_can_say_is_refused_elsewhere() {
+    // It is not in this process's environment, so it must come from a file.
+    let mistake = wrong(&[("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hush")]);
+    assert!(mistake.contains("OTEL_EXPORTER_OTLP_HEADERS: it is read from the environment only"));
+    assert!(!mistake.contains("hush"), "{mistake}");
+}

@@ -6,6 +6,7 @@ use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use metrics::{Counter, Gauge};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
@@ -20,6 +21,7 @@ use crate::common::idempotency::{
 };
 use crate::common::identity::Principal;
 use crate::common::mediator::{self, Mediator, SendError};
+use crate::common::metrics::table::{STREAM_MESSAGES, STREAMS_OPEN};
 use crate::common::shutdown::{TaskPanicked, catch_panic, report_panic, spawn_tracked};
 
 /// What every RPC returns.
@@ -138,12 +140,36 @@ where
     E: Coded,
 {
     let output = send::<R, In>(mediator, request).await?;
-    let items = std::panic::AssertUnwindSafe(output).catch_unwind().map(|item| match item {
-        Ok(Ok(item)) => Ok(Out::from(item)),
+    let counted = CountedStream::begin(R::NAME);
+    let items = std::panic::AssertUnwindSafe(output).catch_unwind().map(move |item| match item {
+        Ok(Ok(item)) => {
+            counted.messages.increment(1);
+            Ok(Out::from(item))
+        }
         Ok(Err(error)) => Err(to_status(&error)),
         Err(payload) => Err(to_status(&CallError::Panicked(report_panic(R::NAME, &*payload)))),
     });
     Ok(Response::new(Box::pin(items)))
+}
+
+/// An open stream, as metrics know it.
+struct CountedStream {
+    open: Gauge,
+    messages: Counter,
+}
+
+impl CountedStream {
+    fn begin(request: &'static str) -> Self {
+        let (open, messages) = (STREAMS_OPEN.with([request]), STREAM_MESSAGES.with([request]));
+        open.increment(1);
+        Self { open, messages }
+    }
+}
+
+impl Drop for CountedStream {
+    fn drop(&mut self) {
+        self.open.decrement(1);
+    }
 }
 
 /// `items` up to the first error; what is not finished when `stopping` is cancelled ends with

@@ -11,6 +11,7 @@ mod deadline;
 mod details;
 mod encoded;
 mod load;
+mod methods;
 mod panics;
 mod status;
 pub mod transport;
@@ -21,6 +22,7 @@ pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
 pub use encoded::Encoded;
 pub use load::{Load, LoadShed, LoadShedBody, LoadShedFuture, LoadShedLayer};
+pub use methods::Methods;
 pub use panics::{PanicBody, PanicFuture, PanicLayer, Panics};
 pub use status::to_status;
 
@@ -70,18 +72,19 @@ pub type Interceptor = fn(tonic::Request<()>) -> Result<tonic::Request<()>, toni
 pub type CallService<S> =
     Correlation<AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>>;
 
-/// What every call goes through, outermost first: correlation id and span, access log, panics,
-/// deadline, load, refusal of malformed metadata, idempotency key, details for the statuses that
-/// tonic makes.
+/// What every call goes through, outermost first: correlation id and span, access log and metrics,
+/// panics, deadline, load, refusal of malformed metadata, idempotency key, details for the statuses
+/// that tonic makes.
 #[derive(Clone, Debug)]
 pub struct CallLayer {
     load: Load,
+    methods: Methods,
 }
 
 impl CallLayer {
-    /// Counts calls in `load`.
-    pub const fn new(load: Load) -> Self {
-        Self { load }
+    /// Counts calls in `load`, and tells `methods` apart in metrics.
+    pub const fn new(load: Load, methods: Methods) -> Self {
+        Self { load, methods }
     }
 }
 
@@ -93,7 +96,7 @@ impl<S> Layer<S> for CallLayer {
         let service = InterceptedService::new(service, interceptor as Interceptor);
         let service = LoadShedLayer::new(self.load.clone()).layer(service);
         let service = PanicLayer.layer(DeadlineLayer.layer(service));
-        CorrelationLayer.layer(AccessLogLayer.layer(service))
+        CorrelationLayer.layer(AccessLogLayer::new(self.methods.clone()).layer(service))
     }
 }
 

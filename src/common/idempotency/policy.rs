@@ -20,6 +20,8 @@ use crate::common::constants::{
     MAX_IDEMPOTENT_ANSWER_BYTES, TTL_IDEMPOTENCY,
 };
 use crate::common::error::{ErrorCode, StatusCode, with_causes};
+use crate::common::metrics::table::IDEMPOTENCY_CALLS;
+use crate::common::metrics::timed;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 
 /// Pauses between two looks at what another process runs: the first, and the longest.
@@ -66,6 +68,18 @@ impl Ended {
     }
 }
 
+/// What came of a call with a key, for metrics.
+const fn outcome_of(result: &Result<Reply, IdempotencyError>) -> &'static str {
+    match result {
+        Ok(Reply { replayed: false, .. }) => "ran",
+        Ok(Reply { replayed: true, .. }) => "replayed",
+        Err(IdempotencyError::KeyReused) => "key_reused",
+        Err(IdempotencyError::InProgress) => "in_progress",
+        Err(IdempotencyError::Store(_)) => "store_away",
+        Err(IdempotencyError::InvalidKey(_) | IdempotencyError::Stopped) => "refused",
+    }
+}
+
 /// Whether a failure is the answer for good. After any other the caller is to try again, and the
 /// command to run again.
 const fn is_final(code: StatusCode) -> bool {
@@ -101,6 +115,14 @@ impl Idempotency {
     ///
     /// `work` must not panic. Errors say why it did not run, or that it still runs for another.
     pub async fn once<F>(&self, call: KeyedCall, work: F) -> Result<Reply, IdempotencyError>
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let record = |outcome, _| IDEMPOTENCY_CALLS.with([outcome]).increment(1);
+        timed(self.answer(call, work), outcome_of, record).await
+    }
+
+    async fn answer<F>(&self, call: KeyedCall, work: F) -> Result<Reply, IdempotencyError>
     where
         F: Future<Output = Ended> + Send + 'static,
     {

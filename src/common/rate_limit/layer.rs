@@ -20,6 +20,7 @@ use crate::common::constants::{
 use crate::common::error::{Coded, ErrorCode};
 use crate::common::grpc::to_status;
 use crate::common::identity::{Principal, Rule};
+use crate::common::metrics::table::STREAM_LIMIT_REFUSALS;
 
 /// Which limit a caller has reached.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -98,6 +99,7 @@ impl RateLimitLayer {
         if rule.streams {
             admitted.place = self.streams.take(&principal.counted());
             if admitted.place.is_none() {
+                STREAM_LIMIT_REFUSALS.handle().increment(1);
                 let most = self.streams.most();
                 return Err(admitted.refusal(&LimitError::Streams { principal, most }));
             }

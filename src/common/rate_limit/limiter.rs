@@ -12,6 +12,7 @@ use super::local::LocalBuckets;
 use super::quota::{Decision, Quota};
 use crate::common::error::with_causes;
 use crate::common::identity::Principal;
+use crate::common::metrics::table::RATE_LIMIT_DECISIONS;
 
 /// Buckets that replicas share.
 pub trait SharedBuckets: std::fmt::Debug + Send + Sync {
@@ -60,16 +61,18 @@ impl RateLimiter {
     pub async fn take(&self, principal: &Principal) -> Decision {
         let Limiter { quota, shared, local, .. } = &*self.0;
         let counted = principal.counted();
-        let Some(shared) = shared else { return local.take(&counted, *quota) };
+        let Some(shared) = shared else {
+            return told("local", local.take(&counted, *quota));
+        };
         match shared.take(&counted.to_string(), *quota).await {
             Ok(decision) => {
                 self.note_return();
                 local.follow(&counted, decision);
-                decision
+                told("shared", decision)
             }
             Err(error) => {
                 self.note_outage(&error);
-                local.take(&counted, *quota)
+                told("fallback", local.take(&counted, *quota))
             }
         }
     }
@@ -86,4 +89,11 @@ impl RateLimiter {
             info!("rate limits are shared again");
         }
     }
+}
+
+/// Counts a decision by whose buckets it came from.
+fn told(buckets: &'static str, decision: Decision) -> Decision {
+    let outcome = if decision.passes { "allowed" } else { "refused" };
+    RATE_LIMIT_DECISIONS.with([buckets, outcome]).increment(1);
+    decision
 }

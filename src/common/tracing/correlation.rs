@@ -11,7 +11,50 @@ use uuid::Uuid;
 use crate::common::constants::MAX_CORRELATION_ID_LENGTH;
 
 tokio::task_local! {
-    static CURRENT: CorrelationId;
+    static CURRENT: Call;
+}
+
+/// The call that code runs for.
+#[derive(Clone, Debug)]
+struct Call {
+    id: CorrelationId,
+    /// What its log lines belong to. While a trace is made, the current span is the trace's, which
+    /// the log does not see.
+    logged: Span,
+}
+
+/// The spans that code runs in: that of its log lines and that of its trace, which may be one.
+#[derive(Clone, Debug)]
+pub(crate) struct Spans {
+    logged: Span,
+    current: Span,
+}
+
+impl Spans {
+    /// Those of the code that asks.
+    pub(crate) fn current() -> Self {
+        let current = Span::current();
+        let logged = CURRENT.try_with(|call| call.logged.clone()).unwrap_or_else(|_| Span::none());
+        // Entered once is enough.
+        let logged = if logged.id() == current.id() { Span::none() } else { logged };
+        Self { logged, current }
+    }
+
+    /// Runs `code` in them.
+    pub(crate) fn in_scope<T>(&self, code: impl FnOnce() -> T) -> T {
+        self.logged.in_scope(|| self.current.in_scope(code))
+    }
+
+    /// The innermost: that of the trace, if there is one.
+    pub(crate) const fn innermost(&self) -> &Span {
+        &self.current
+    }
+}
+
+/// Runs `code` for the call of `id`, whose log lines belong to `logged`.
+pub(super) fn in_call<T>(id: &CorrelationId, logged: &Span, code: impl FnOnce() -> T) -> T {
+    let call = Call { id: id.clone(), logged: logged.clone() };
+    logged.in_scope(|| CURRENT.sync_scope(call, code))
 }
 
 /// 1 to 128 printable ASCII characters. Cheap to clone.
@@ -40,17 +83,17 @@ impl CorrelationId {
 
     /// The id of the call that this code runs for, if it runs for one.
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(Clone::clone).ok()
+        CURRENT.try_with(|call| call.id.clone()).ok()
     }
 
     /// Runs `future` for the call of this id.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
+        CURRENT.scope(Call { id: self, logged: Span::none() }, future).await
     }
 
     /// Runs `code` for the call of this id.
     pub fn sync_scope<T>(&self, code: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self.clone(), code)
+        CURRENT.sync_scope(Call { id: self.clone(), logged: Span::none() }, code)
     }
 
     /// Its text.
@@ -65,24 +108,25 @@ impl fmt::Display for CorrelationId {
     }
 }
 
-/// Carries the caller's span and correlation id into a task that `future` will run in.
+/// Carries the caller's spans and correlation id into a task that `future` will run in.
 pub fn in_current_context<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let id = CorrelationId::current();
+    let (call, Spans { logged, current }) = (CURRENT.try_with(Clone::clone).ok(), Spans::current());
     async move {
-        match id {
-            Some(id) => id.scope(future).await,
+        match call {
+            Some(call) => CURRENT.scope(call, future).await,
             None => future.await,
         }
     }
-    .instrument(Span::current())
+    .instrument(current)
+    .instrument(logged)
 }
 
-/// Carries the caller's span and correlation id to a thread that `code` will run on.
+/// Carries the caller's spans and correlation id to a thread that `code` will run on.
 pub fn with_current_context<T>(code: impl FnOnce() -> T) -> impl FnOnce() -> T {
-    let (id, span) = (CorrelationId::current(), Span::current());
+    let (call, spans) = (CURRENT.try_with(Clone::clone).ok(), Spans::current());
     move || {
-        span.in_scope(|| match id {
-            Some(id) => id.sync_scope(code),
+        spans.in_scope(|| match call {
+            Some(call) => CURRENT.sync_scope(call, code),
             None => code(),
         })
     }

@@ -12,10 +12,12 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use tracing::field::Empty;
 use tracing::{Span, error_span};
 
 use super::CorrelationId;
-use super::correlation::InvalidCorrelationId;
+use super::correlation::{InvalidCorrelationId, in_call};
+use super::spans::{server_span, trace_id};
 use crate::common::constants::HEADER_CORRELATION_ID;
 use crate::common::error::InvalidFields;
 use crate::common::grpc::to_status;
@@ -59,9 +61,7 @@ where
             }
         };
         request.extensions_mut().insert(id.clone());
-        // Of level ERROR, so that no log filter takes the id away from the lines that remain.
-        let span = error_span!("call", correlation_id = %id);
-        let context = CallContext { id, span };
+        let context = CallContext::new(&request, id);
         let inner = context.enter(|| self.inner.call(request));
         CorrelationFuture { inner, context }
     }
@@ -89,12 +89,25 @@ fn given(headers: &HeaderMap) -> Result<Option<CorrelationId>, InvalidCorrelatio
 #[derive(Clone, Debug)]
 struct CallContext {
     id: CorrelationId,
-    span: Span,
+    /// The span of its log lines.
+    logged: Span,
+    /// Its span in its trace, within the other, if it is traced.
+    traced: Span,
 }
 
 impl CallContext {
+    fn new<In>(request: &Request<In>, id: CorrelationId) -> Self {
+        // Of level ERROR, so that no log filter takes the id away from the lines that remain.
+        let logged = error_span!("call", correlation_id = %id, trace_id = Empty);
+        let traced = server_span(request.uri().path(), request.headers(), &id);
+        if let Some(trace_id) = trace_id(&traced) {
+            logged.record("trace_id", trace_id);
+        }
+        Self { id, logged, traced }
+    }
+
     fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
-        self.span.in_scope(|| self.id.sync_scope(code))
+        in_call(&self.id, &self.logged, || self.traced.in_scope(code))
     }
 }
 

@@ -4,13 +4,15 @@ use std::io::{self, IsTerminal as _};
 
 use thiserror::Error;
 use tracing::{Level, Subscriber};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer as _, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use super::json::{CorrelatedJson, KeepCorrelationId};
+use super::json::{CorrelatedJson, KeepIds};
+use super::otlp::{self, TraceError};
+use super::spans::TARGET;
 
 /// Our own lines' targets begin with it.
 const OWN_CRATE: &str = "pocketquant";
@@ -35,21 +37,33 @@ pub enum SubscriberError {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// There is a subscriber already.
     #[error("logging is set up already")]
     Installed(#[source] TryInitError),
 }
 
-/// Sends the process's log lines to stderr; colours only on a terminal.
+/// Sends the process's log lines to stderr; colours only on a terminal. Sends traces to the
+/// collector at `collector`, where one is given; [`flush`](super::flush) at the end.
 ///
 /// `filter` is a level or a list of directives: `info`, `pocketquant=debug,warn`. The level `trace`
 /// is for our own lines only, whatever it says.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), SubscriberError> {
+pub fn init(
+    format: LogFormat,
+    filter: &str,
+    collector: Option<&str>,
+) -> Result<(), SubscriberError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    subscriber(format, filter, colours, io::stderr)?.try_init().map_err(SubscriberError::Installed)
+    let mut layers = vec![lines(format, filter, colours, io::stderr)?];
+    if let Some(endpoint) = collector {
+        layers.push(otlp::layer(endpoint)?.boxed());
+    }
+    Registry::default().with(layers).try_init().map_err(SubscriberError::Installed)
 }
 
-/// The subscriber that [`init`] installs, writing to `writer`.
+/// The subscriber that [`init`] installs, without traces, writing to `writer`.
 pub fn subscriber<W>(
     format: LogFormat,
     filter: &str,
@@ -59,12 +73,21 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|source| SubscriberError::Filter { filter: filter.to_owned(), source })?;
-    // A library that traces what goes over its wire shows passwords and tokens.
-    let wires =
-        filter_fn(|line| *line.level() != Level::TRACE || line.target().starts_with(OWN_CRATE));
+    Ok(Registry::default().with(lines(format, filter, colours, writer)?))
+}
+
+/// The layer that writes log lines.
+fn lines<W>(
+    format: LogFormat,
+    filter: &str,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SubscriberError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let refused = |source| SubscriberError::Filter { filter: filter.to_owned(), source };
+    let filter = EnvFilter::builder().parse(filter).map_err(refused)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Console => lines.with_ansi(colours).boxed(),
@@ -72,5 +95,11 @@ where
             lines.json().event_format(CorrelatedJson::new()).with_ansi(false).boxed()
         }
     };
-    Ok(Registry::default().with(KeepCorrelationId).with(lines).with(filter).with(wires))
+    // The spans of traces are for the collector only. And a library that traces what goes over its
+    // wire shows passwords and tokens.
+    let logged = filter_fn(|line| {
+        let is_ours = line.target().starts_with(OWN_CRATE);
+        line.target() != TARGET && (*line.level() != Level::TRACE || is_ours)
+    });
+    Ok(KeepIds.and_then(lines).with_filter(filter.and(logged)).boxed())
 }

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
 use crate::domain::ohlcv::StoredBar;
@@ -69,7 +70,10 @@ pub struct LogPage {
 
 /// The bar log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct BarLog(LogEngine);
+pub struct BarLog {
+    engine: LogEngine,
+    calls: Calls,
+}
 
 #[derive(Clone, Debug)]
 enum LogEngine {
@@ -79,10 +83,12 @@ enum LogEngine {
 
 impl BarLog {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self(match engine {
+        let calls = Calls::new(engine.name(), "bar_log");
+        let engine = match engine {
             Engine::MongoDb(engine) => LogEngine::MongoDb(mongodb::BarLog::new(engine)),
             Engine::Sqlite(engine) => LogEngine::Sqlite(sqlite::BarLog::new(engine)),
-        })
+        };
+        Self { engine, calls }
     }
 
     /// Logs and stores final `bars`, in their order, as of `at`; answers the sequence of each that
@@ -114,20 +120,26 @@ impl BarLog {
             return Err(DatabaseError::refused(self.engine(), detail));
         }
         let bars: Vec<LogBar> = bars.iter().map(LogBar::kept).collect();
-        match &self.0 {
-            LogEngine::MongoDb(engine) => engine.append(bars, at).await,
-            LogEngine::Sqlite(engine) => engine.append(bars, at).await,
-        }
+        let work = async {
+            match &self.engine {
+                LogEngine::MongoDb(engine) => engine.append(bars, at).await,
+                LogEngine::Sqlite(engine) => engine.append(bars, at).await,
+            }
+        };
+        self.calls.observe("append", Box::pin(work)).await
     }
 
     /// Stores what was logged and perhaps not stored when the process ended, and answers it, in
     /// order: it was never published. To be called at start, before anything is appended.
     pub async fn recover(&self) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
-        match &self.0 {
-            LogEngine::MongoDb(engine) => engine.recover().await,
-            // Log and bars are one transaction: neither is there without the other.
-            LogEngine::Sqlite(_) => Ok(Vec::new()),
-        }
+        let work = async {
+            match &self.engine {
+                LogEngine::MongoDb(engine) => engine.recover().await,
+                // Log and bars are one transaction: neither is there without the other.
+                LogEngine::Sqlite(_) => Ok(Vec::new()),
+            }
+        };
+        self.calls.observe("recover", Box::pin(work)).await
     }
 
     /// Entries after the sequence `after` that pass `filter`, oldest first, at most `limit`.
@@ -139,32 +151,41 @@ impl BarLog {
         limit: u32,
     ) -> Result<LogPage, DatabaseError> {
         let wanted = Wanted::new(filter);
-        match &self.0 {
-            LogEngine::MongoDb(engine) => engine.read(after, wanted, limit).await,
-            LogEngine::Sqlite(engine) => engine.read(after, wanted, limit).await,
-        }
+        let work = async {
+            match &self.engine {
+                LogEngine::MongoDb(engine) => engine.read(after, wanted, limit).await,
+                LogEngine::Sqlite(engine) => engine.read(after, wanted, limit).await,
+            }
+        };
+        self.calls.observe("read", Box::pin(work)).await
     }
 
     /// Where the log begins and ends. What is stored in `ohlcv` after this call holds at least
     /// all that is logged before `next`.
     pub async fn head(&self) -> Result<LogHead, DatabaseError> {
-        match &self.0 {
-            LogEngine::MongoDb(engine) => engine.head().await,
-            LogEngine::Sqlite(engine) => engine.head().await,
-        }
+        let work = async {
+            match &self.engine {
+                LogEngine::MongoDb(engine) => engine.head().await,
+                LogEngine::Sqlite(engine) => engine.head().await,
+            }
+        };
+        self.calls.observe("head", Box::pin(work)).await
     }
 
     /// Removes the oldest entries, up to the first that was written at or after `before`; answers
     /// how many. Sequences are never used again.
     pub async fn trim(&self, before: Timestamp) -> Result<u64, DatabaseError> {
-        match &self.0 {
-            LogEngine::MongoDb(engine) => engine.trim(before).await,
-            LogEngine::Sqlite(engine) => engine.trim(before).await,
-        }
+        let work = async {
+            match &self.engine {
+                LogEngine::MongoDb(engine) => engine.trim(before).await,
+                LogEngine::Sqlite(engine) => engine.trim(before).await,
+            }
+        };
+        self.calls.observe("trim", Box::pin(work)).await
     }
 
     const fn engine(&self) -> &'static str {
-        match &self.0 {
+        match &self.engine {
             LogEngine::MongoDb(_) => mongodb::ENGINE,
             LogEngine::Sqlite(_) => sqlite::ENGINE,
         }

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::export::{self, BarColumns, BarStream};
 use super::{BarLog, DatabaseError, LogBar, mongodb, sqlite};
+use crate::common::constants::COLLECTION_OHLCV;
 use crate::domain::ohlcv::{BarState, StoredBar};
 use crate::domain::shared::Series;
 use crate::domain::sync::SyncDiff;
@@ -51,6 +53,7 @@ pub struct SeriesSummary {
 #[derive(Clone, Debug)]
 pub struct Bars {
     engine: BarEngine,
+    calls: Calls,
     log: BarLog,
     pub(super) tasks: TaskTracker,
 }
@@ -64,11 +67,12 @@ enum BarEngine {
 impl Bars {
     pub(super) fn new(engine: &Engine, tasks: TaskTracker) -> Self {
         let log = BarLog::new(engine);
+        let calls = Calls::new(engine.name(), COLLECTION_OHLCV);
         let engine = match engine {
             Engine::MongoDb(engine) => BarEngine::MongoDb(mongodb::Ohlcv::new(engine)),
             Engine::Sqlite(engine) => BarEngine::Sqlite(sqlite::Ohlcv::new(engine)),
         };
-        Self { engine, log, tasks }
+        Self { engine, calls, log, tasks }
     }
 
     /// The bars of `series` that `query` asks for.
@@ -77,10 +81,13 @@ impl Bars {
         series: &Series,
         query: &BarQuery,
     ) -> Result<Vec<StoredBar>, DatabaseError> {
-        match &self.engine {
-            BarEngine::MongoDb(engine) => engine.find(series, *query).await,
-            BarEngine::Sqlite(engine) => engine.find(series, *query).await,
-        }
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.find(series, *query).await,
+                BarEngine::Sqlite(engine) => engine.find(series, *query).await,
+            }
+        };
+        self.calls.observe("find", Box::pin(work)).await
     }
 
     /// All bars that open in `[from, to_inclusive]`, forming ones too, oldest first: what fetched
@@ -91,10 +98,13 @@ impl Bars {
         from: Timestamp,
         to_inclusive: Timestamp,
     ) -> Result<Vec<StoredBar>, DatabaseError> {
-        match &self.engine {
-            BarEngine::MongoDb(engine) => engine.stretch(series, from, to_inclusive).await,
-            BarEngine::Sqlite(engine) => engine.stretch(series, from, to_inclusive).await,
-        }
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.stretch(series, from, to_inclusive).await,
+                BarEngine::Sqlite(engine) => engine.stretch(series, from, to_inclusive).await,
+            }
+        };
+        self.calls.observe("stretch", Box::pin(work)).await
     }
 
     /// Stores what `diff` inserts and updates, as of `at`. Durable when it returns, and finished
@@ -109,10 +119,13 @@ impl Bars {
         if diff.is_empty() {
             return Ok(());
         }
-        match &self.engine {
-            BarEngine::MongoDb(engine) => engine.write(series, diff, at).await,
-            BarEngine::Sqlite(engine) => engine.write(series, diff, at).await,
-        }
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.write(series, diff, at).await,
+                BarEngine::Sqlite(engine) => engine.write(series, diff, at).await,
+            }
+        };
+        self.calls.observe("write", Box::pin(work)).await
     }
 
     /// Stores what `diff` inserts and updates, as [`Bars::write`] does, and logs what subscribers
@@ -148,10 +161,13 @@ impl Bars {
 
     /// What is stored of `series`; reads no bars but those at its ends.
     pub async fn summary(&self, series: &Series) -> Result<SeriesSummary, DatabaseError> {
-        match &self.engine {
-            BarEngine::MongoDb(engine) => engine.summary(series).await,
-            BarEngine::Sqlite(engine) => engine.summary(series).await,
-        }
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.summary(series).await,
+                BarEngine::Sqlite(engine) => engine.summary(series).await,
+            }
+        };
+        self.calls.observe("summary", Box::pin(work)).await
     }
 
     /// The bar that opens last, final or not.
@@ -185,18 +201,24 @@ impl Bars {
         series: &Series,
         open_times: &[Timestamp],
     ) -> Result<u64, DatabaseError> {
-        match &self.engine {
-            BarEngine::MongoDb(engine) => engine.delete(series, open_times).await,
-            BarEngine::Sqlite(engine) => engine.delete(series, open_times).await,
-        }
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.delete(series, open_times).await,
+                BarEngine::Sqlite(engine) => engine.delete(series, open_times).await,
+            }
+        };
+        self.calls.observe("delete", Box::pin(work)).await
     }
 
     /// Every series that has bars, in order. Reads the whole index: for maintenance.
     pub async fn series(&self) -> Result<Vec<Series>, DatabaseError> {
-        let mut series = match &self.engine {
-            BarEngine::MongoDb(engine) => engine.series().await?,
-            BarEngine::Sqlite(engine) => engine.series().await?,
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.series().await,
+                BarEngine::Sqlite(engine) => engine.series().await,
+            }
         };
+        let mut series = self.calls.observe("series", Box::pin(work)).await?;
         series.sort_unstable();
         Ok(series)
     }
@@ -208,9 +230,12 @@ impl Bars {
         before: i64,
         limit: u32,
     ) -> Result<BarColumns, DatabaseError> {
-        match &self.engine {
-            BarEngine::MongoDb(engine) => engine.page(series, from, before, limit).await,
-            BarEngine::Sqlite(engine) => engine.page(series, from, before, limit).await,
-        }
+        let work = async {
+            match &self.engine {
+                BarEngine::MongoDb(engine) => engine.page(series, from, before, limit).await,
+                BarEngine::Sqlite(engine) => engine.page(series, from, before, limit).await,
+            }
+        };
+        self.calls.observe("page", Box::pin(work)).await
     }
 }

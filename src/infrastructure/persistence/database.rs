@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
 use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs};
+use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
 /// Which engine, and where.
 #[derive(Clone, Debug)]
@@ -45,6 +46,15 @@ pub(super) enum Engine {
     Sqlite(Sqlite),
 }
 
+impl Engine {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::MongoDb(_) => super::mongodb::ENGINE,
+            Self::Sqlite(_) => super::sqlite::ENGINE,
+        }
+    }
+}
+
 impl Database {
     /// Connects, and brings indexes, validators and tables up to date. An engine that does not
     /// answer, or cannot be used, is a [`DatabaseError::Config`] that says what to do.
@@ -69,10 +79,7 @@ impl Database {
 
     /// `mongodb` or `sqlite`.
     pub const fn engine(&self) -> &'static str {
-        match self.engine {
-            Engine::MongoDb(_) => super::mongodb::ENGINE,
-            Engine::Sqlite(_) => super::sqlite::ENGINE,
-        }
+        self.engine.name()
     }
 
     /// Whether it answers.
@@ -89,6 +96,16 @@ impl Database {
             Engine::MongoDb(engine) => engine.close().await,
             Engine::Sqlite(engine) => engine.close().await,
         }
+    }
+
+    /// Tells metrics how its connections are used.
+    pub fn observe(&self) {
+        let (in_use, idle) = match &self.engine {
+            Engine::MongoDb(engine) => engine.connections(),
+            Engine::Sqlite(engine) => engine.connections(),
+        };
+        DATABASE_CONNECTIONS.with(["in_use"]).set(in_use);
+        DATABASE_CONNECTIONS.with(["idle"]).set(idle);
     }
 
     /// The bars.

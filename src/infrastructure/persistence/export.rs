@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
-use tracing::Instrument as _;
 
 use super::{Bars, DatabaseError};
+use crate::common::tracing::in_current_context;
 use crate::domain::ohlcv::{BarState, StoredBar};
 use crate::domain::shared::Series;
 
@@ -107,7 +107,7 @@ impl Export {
         let (bars, series) = (self.bars.clone(), self.series.clone());
         let (from, before, limit) = (self.from, self.before, self.page);
         let page = async move { bars.page(&series, from, before, limit).await };
-        self.bars.tasks.spawn(page.in_current_span())
+        self.bars.tasks.spawn(in_current_context(page))
     }
 
     fn take(&mut self, mut page: BarColumns) {

@@ -5,13 +5,17 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
 use crate::domain::shared::Symbol;
 
 /// The feed's memory. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct FeedState(StateEngine);
+pub struct FeedState {
+    engine: StateEngine,
+    calls: Calls,
+}
 
 #[derive(Clone, Debug)]
 enum StateEngine {
@@ -21,10 +25,12 @@ enum StateEngine {
 
 impl FeedState {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self(match engine {
+        let calls = Calls::new(engine.name(), "feed_state");
+        let engine = match engine {
             Engine::MongoDb(engine) => StateEngine::MongoDb(mongodb::FeedState::new(engine)),
             Engine::Sqlite(engine) => StateEngine::Sqlite(sqlite::FeedState::new(engine)),
-        })
+        };
+        Self { engine, calls }
     }
 
     /// Keeps each value in place of the symbol's last one, as of `at`. Each is whole or not
@@ -37,26 +43,35 @@ impl FeedState {
         if states.is_empty() {
             return Ok(());
         }
-        match &self.0 {
-            StateEngine::MongoDb(engine) => engine.save(states, at).await,
-            StateEngine::Sqlite(engine) => engine.save(states, at).await,
-        }
+        let work = async {
+            match &self.engine {
+                StateEngine::MongoDb(engine) => engine.save(states, at).await,
+                StateEngine::Sqlite(engine) => engine.save(states, at).await,
+            }
+        };
+        self.calls.observe("save", Box::pin(work)).await
     }
 
     /// What is kept of `symbol`.
     pub async fn get(&self, symbol: &Symbol) -> Result<Option<Bytes>, DatabaseError> {
-        match &self.0 {
-            StateEngine::MongoDb(engine) => engine.get(symbol).await,
-            StateEngine::Sqlite(engine) => engine.get(symbol).await,
-        }
+        let work = async {
+            match &self.engine {
+                StateEngine::MongoDb(engine) => engine.get(symbol).await,
+                StateEngine::Sqlite(engine) => engine.get(symbol).await,
+            }
+        };
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// All that is kept, by exchange and code.
     pub async fn load_all(&self) -> Result<Vec<(Symbol, Bytes)>, DatabaseError> {
-        let mut states = match &self.0 {
-            StateEngine::MongoDb(engine) => engine.load_all().await?,
-            StateEngine::Sqlite(engine) => engine.load_all().await?,
+        let work = async {
+            match &self.engine {
+                StateEngine::MongoDb(engine) => engine.load_all().await,
+                StateEngine::Sqlite(engine) => engine.load_all().await,
+            }
         };
+        let mut states = self.calls.observe("load_all", Box::pin(work)).await?;
         states.sort_unstable_by(|(one, _), (other, _)| {
             (one.exchange(), one.code()).cmp(&(other.exchange(), other.code()))
         });
@@ -68,9 +83,12 @@ impl FeedState {
         if symbols.is_empty() {
             return Ok(());
         }
-        match &self.0 {
-            StateEngine::MongoDb(engine) => engine.delete(symbols).await,
-            StateEngine::Sqlite(engine) => engine.delete(symbols).await,
-        }
+        let work = async {
+            match &self.engine {
+                StateEngine::MongoDb(engine) => engine.delete(symbols).await,
+                StateEngine::Sqlite(engine) => engine.delete(symbols).await,
+            }
+        };
+        self.calls.observe("delete", Box::pin(work)).await
     }
 }

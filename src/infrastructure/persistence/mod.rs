@@ -6,6 +6,7 @@
 mod bar_log;
 mod bars;
 pub mod cache;
+mod calls;
 mod database;
 mod error;
 mod export;

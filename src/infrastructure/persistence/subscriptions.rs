@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
 use crate::domain::shared::Symbol;
@@ -19,7 +20,10 @@ pub struct Subscribed {
 
 /// The subscriptions. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Subscriptions(SubscriptionEngine);
+pub struct Subscriptions {
+    engine: SubscriptionEngine,
+    calls: Calls,
+}
 
 #[derive(Clone, Debug)]
 enum SubscriptionEngine {
@@ -29,38 +33,49 @@ enum SubscriptionEngine {
 
 impl Subscriptions {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self(match engine {
+        let calls = Calls::new(engine.name(), "subscriptions");
+        let engine = match engine {
             Engine::MongoDb(engine) => {
                 SubscriptionEngine::MongoDb(mongodb::Subscriptions::new(engine))
             }
             Engine::Sqlite(engine) => {
                 SubscriptionEngine::Sqlite(sqlite::Subscriptions::new(engine))
             }
-        })
+        };
+        Self { engine, calls }
     }
 
     /// Stores `subscribed` in place of what was known of its symbol.
     pub async fn put(&self, subscribed: &Subscribed) -> Result<(), DatabaseError> {
-        match &self.0 {
-            SubscriptionEngine::MongoDb(engine) => engine.put(subscribed).await,
-            SubscriptionEngine::Sqlite(engine) => engine.put(subscribed).await,
-        }
+        let work = async {
+            match &self.engine {
+                SubscriptionEngine::MongoDb(engine) => engine.put(subscribed).await,
+                SubscriptionEngine::Sqlite(engine) => engine.put(subscribed).await,
+            }
+        };
+        self.calls.observe("put", Box::pin(work)).await
     }
 
     /// The subscription of `symbol`.
     pub async fn get(&self, symbol: &Symbol) -> Result<Option<Subscribed>, DatabaseError> {
-        match &self.0 {
-            SubscriptionEngine::MongoDb(engine) => engine.get(symbol).await,
-            SubscriptionEngine::Sqlite(engine) => engine.get(symbol).await,
-        }
+        let work = async {
+            match &self.engine {
+                SubscriptionEngine::MongoDb(engine) => engine.get(symbol).await,
+                SubscriptionEngine::Sqlite(engine) => engine.get(symbol).await,
+            }
+        };
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Removes the subscription of `symbol`; answers whether there was one.
     pub async fn delete(&self, symbol: &Symbol) -> Result<bool, DatabaseError> {
-        match &self.0 {
-            SubscriptionEngine::MongoDb(engine) => engine.delete(symbol).await,
-            SubscriptionEngine::Sqlite(engine) => engine.delete(symbol).await,
-        }
+        let work = async {
+            match &self.engine {
+                SubscriptionEngine::MongoDb(engine) => engine.delete(symbol).await,
+                SubscriptionEngine::Sqlite(engine) => engine.delete(symbol).await,
+            }
+        };
+        self.calls.observe("delete", Box::pin(work)).await
     }
 
     /// At most `limit` subscriptions after `after`, by exchange and code.
@@ -69,9 +84,12 @@ impl Subscriptions {
         after: Option<&Symbol>,
         limit: u32,
     ) -> Result<Vec<Subscribed>, DatabaseError> {
-        match &self.0 {
-            SubscriptionEngine::MongoDb(engine) => engine.list(after, limit).await,
-            SubscriptionEngine::Sqlite(engine) => engine.list(after, limit).await,
-        }
+        let work = async {
+            match &self.engine {
+                SubscriptionEngine::MongoDb(engine) => engine.list(after, limit).await,
+                SubscriptionEngine::Sqlite(engine) => engine.list(after, limit).await,
+            }
+        };
+        self.calls.observe("list", Box::pin(work)).await
     }
 }

@@ -1,7 +1,9 @@
 //! The registry of instruments, whichever engine keeps it.
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
+use crate::common::constants::COLLECTION_SYMBOLS;
 use crate::domain::shared::Symbol;
 use crate::domain::symbol::SymbolInfo;
 
@@ -16,7 +18,10 @@ pub struct SymbolFilter {
 
 /// The registry of instruments. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Symbols(SymbolEngine);
+pub struct Symbols {
+    engine: SymbolEngine,
+    calls: Calls,
+}
 
 #[derive(Clone, Debug)]
 enum SymbolEngine {
@@ -26,26 +31,34 @@ enum SymbolEngine {
 
 impl Symbols {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self(match engine {
+        let calls = Calls::new(engine.name(), COLLECTION_SYMBOLS);
+        let engine = match engine {
             Engine::MongoDb(engine) => SymbolEngine::MongoDb(mongodb::Symbols::new(engine)),
             Engine::Sqlite(engine) => SymbolEngine::Sqlite(sqlite::Symbols::new(engine)),
-        })
+        };
+        Self { engine, calls }
     }
 
     /// What is known about `symbol`.
     pub async fn get(&self, symbol: &Symbol) -> Result<Option<SymbolInfo>, DatabaseError> {
-        match &self.0 {
-            SymbolEngine::MongoDb(engine) => engine.get(symbol).await,
-            SymbolEngine::Sqlite(engine) => engine.get(symbol).await,
-        }
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.get(symbol).await,
+                SymbolEngine::Sqlite(engine) => engine.get(symbol).await,
+            }
+        };
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Stores `info` in place of what was known. Times are kept to the millisecond.
     pub async fn put(&self, info: &SymbolInfo) -> Result<(), DatabaseError> {
-        match &self.0 {
-            SymbolEngine::MongoDb(engine) => engine.put(info).await,
-            SymbolEngine::Sqlite(engine) => engine.put(info).await,
-        }
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.put(info).await,
+                SymbolEngine::Sqlite(engine) => engine.put(info).await,
+            }
+        };
+        self.calls.observe("put", Box::pin(work)).await
     }
 
     /// At most `limit` instruments after `after`, by exchange and code.
@@ -55,9 +68,12 @@ impl Symbols {
         after: Option<&Symbol>,
         limit: u32,
     ) -> Result<Vec<SymbolInfo>, DatabaseError> {
-        match &self.0 {
-            SymbolEngine::MongoDb(engine) => engine.list(filter, after, limit).await,
-            SymbolEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
-        }
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.list(filter, after, limit).await,
+                SymbolEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
+            }
+        };
+        self.calls.observe("list", Box::pin(work)).await
     }
 }

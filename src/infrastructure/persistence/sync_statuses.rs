@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
+use crate::common::constants::COLLECTION_SYNC_STATUS;
 use crate::domain::shared::Series;
 use crate::domain::sync::{SyncState, SyncStatus};
 
@@ -18,7 +20,10 @@ pub struct SyncStatusFilter {
 
 /// The sync statuses. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SyncStatuses(StatusEngine);
+pub struct SyncStatuses {
+    engine: StatusEngine,
+    calls: Calls,
+}
 
 #[derive(Clone, Debug)]
 enum StatusEngine {
@@ -28,26 +33,34 @@ enum StatusEngine {
 
 impl SyncStatuses {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self(match engine {
+        let calls = Calls::new(engine.name(), COLLECTION_SYNC_STATUS);
+        let engine = match engine {
             Engine::MongoDb(engine) => StatusEngine::MongoDb(mongodb::SyncStatuses::new(engine)),
             Engine::Sqlite(engine) => StatusEngine::Sqlite(sqlite::SyncStatuses::new(engine)),
-        })
+        };
+        Self { engine, calls }
     }
 
     /// The status of `series`, where it was ever asked for.
     pub async fn get(&self, series: &Series) -> Result<Option<SyncStatus>, DatabaseError> {
-        match &self.0 {
-            StatusEngine::MongoDb(engine) => engine.get(series).await,
-            StatusEngine::Sqlite(engine) => engine.get(series).await,
-        }
+        let work = async {
+            match &self.engine {
+                StatusEngine::MongoDb(engine) => engine.get(series).await,
+                StatusEngine::Sqlite(engine) => engine.get(series).await,
+            }
+        };
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Stores `status` in place of the one before, as of `at`. Times are kept to the millisecond.
     pub async fn put(&self, status: &SyncStatus, at: Timestamp) -> Result<(), DatabaseError> {
-        match &self.0 {
-            StatusEngine::MongoDb(engine) => engine.put(status, at).await,
-            StatusEngine::Sqlite(engine) => engine.put(status, at).await,
-        }
+        let work = async {
+            match &self.engine {
+                StatusEngine::MongoDb(engine) => engine.put(status, at).await,
+                StatusEngine::Sqlite(engine) => engine.put(status, at).await,
+            }
+        };
+        self.calls.observe("put", Box::pin(work)).await
     }
 
     /// At most `limit` statuses after `after`, by exchange, code and the interval's text.
@@ -57,9 +70,12 @@ impl SyncStatuses {
         after: Option<&Series>,
         limit: u32,
     ) -> Result<Vec<SyncStatus>, DatabaseError> {
-        match &self.0 {
-            StatusEngine::MongoDb(engine) => engine.list(filter, after, limit).await,
-            StatusEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
-        }
+        let work = async {
+            match &self.engine {
+                StatusEngine::MongoDb(engine) => engine.list(filter, after, limit).await,
+                StatusEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
+            }
+        };
+        self.calls.observe("list", Box::pin(work)).await
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
 use crate::domain::shared::Series;
@@ -62,7 +63,10 @@ pub struct Lease {
 
 /// The syncs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Syncs(SyncEngine);
+pub struct Syncs {
+    engine: SyncEngine,
+    calls: Calls,
+}
 
 #[derive(Clone, Debug)]
 enum SyncEngine {
@@ -72,52 +76,69 @@ enum SyncEngine {
 
 impl Syncs {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self(match engine {
+        let calls = Calls::new(engine.name(), "syncs");
+        let engine = match engine {
             Engine::MongoDb(engine) => SyncEngine::MongoDb(mongodb::Syncs::new(engine)),
             Engine::Sqlite(engine) => SyncEngine::Sqlite(sqlite::Syncs::new(engine)),
-        })
+        };
+        Self { engine, calls }
     }
 
     /// Keeps a new sync.
     pub async fn insert(&self, sync: &SyncRecord, lease: Lease) -> Result<(), DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.insert(sync, lease).await,
-            SyncEngine::Sqlite(engine) => engine.insert(sync, lease).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.insert(sync, lease).await,
+                SyncEngine::Sqlite(engine) => engine.insert(sync, lease).await,
+            }
+        };
+        self.calls.observe("insert", Box::pin(work)).await
     }
 
     /// Keeps how far `sync` is, and renews its lease. Answers false, and changes nothing, where it
     /// is no longer the owner's.
     pub async fn update(&self, sync: &SyncRecord, lease: Lease) -> Result<bool, DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.update(sync, lease).await,
-            SyncEngine::Sqlite(engine) => engine.update(sync, lease).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.update(sync, lease).await,
+                SyncEngine::Sqlite(engine) => engine.update(sync, lease).await,
+            }
+        };
+        self.calls.observe("update", Box::pin(work)).await
     }
 
     /// The sync of this id.
     pub async fn get(&self, sync_id: Uuid) -> Result<Option<SyncRecord>, DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.get(sync_id).await,
-            SyncEngine::Sqlite(engine) => engine.get(sync_id).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.get(sync_id).await,
+                SyncEngine::Sqlite(engine) => engine.get(sync_id).await,
+            }
+        };
+        self.calls.observe("get", Box::pin(work)).await
     }
 
     /// Asks whoever runs the sync to cancel it. Answers whether it was not over.
     pub async fn ask_to_cancel(&self, sync_id: Uuid) -> Result<bool, DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.ask_to_cancel(sync_id).await,
-            SyncEngine::Sqlite(engine) => engine.ask_to_cancel(sync_id).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.ask_to_cancel(sync_id).await,
+                SyncEngine::Sqlite(engine) => engine.ask_to_cancel(sync_id).await,
+            }
+        };
+        self.calls.observe("ask_to_cancel", Box::pin(work)).await
     }
 
     /// Renews the lease of all that the owner has not finished. Answers those of them that
     /// somebody asked to cancel.
     pub async fn renew(&self, lease: Lease) -> Result<Vec<Uuid>, DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.renew(lease).await,
-            SyncEngine::Sqlite(engine) => engine.renew(lease).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.renew(lease).await,
+                SyncEngine::Sqlite(engine) => engine.renew(lease).await,
+            }
+        };
+        self.calls.observe("renew", Box::pin(work)).await
     }
 
     /// Takes over at most `limit` syncs whose lease lapsed before `now`, the oldest first. On the
@@ -128,26 +149,35 @@ impl Syncs {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<SyncRecord>, DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.take_over(lease, now, limit).await,
-            SyncEngine::Sqlite(engine) => engine.take_over(lease, limit).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.take_over(lease, now, limit).await,
+                SyncEngine::Sqlite(engine) => engine.take_over(lease, limit).await,
+            }
+        };
+        self.calls.observe("take_over", Box::pin(work)).await
     }
 
     /// The series of all syncs that are not over, each once.
     pub async fn unfinished(&self) -> Result<Vec<Series>, DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.unfinished().await,
-            SyncEngine::Sqlite(engine) => engine.unfinished().await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.unfinished().await,
+                SyncEngine::Sqlite(engine) => engine.unfinished().await,
+            }
+        };
+        self.calls.observe("unfinished", Box::pin(work)).await
     }
 
     /// Forgets syncs that ended before `before`.
     pub async fn prune(&self, before: Timestamp) -> Result<(), DatabaseError> {
-        match &self.0 {
-            SyncEngine::MongoDb(engine) => engine.prune(before).await,
-            SyncEngine::Sqlite(engine) => engine.prune(before).await,
-        }
+        let work = async {
+            match &self.engine {
+                SyncEngine::MongoDb(engine) => engine.prune(before).await,
+                SyncEngine::Sqlite(engine) => engine.prune(before).await,
+            }
+        };
+        self.calls.observe("prune", Box::pin(work)).await
     }
 }
 

@@ -9,6 +9,10 @@ use super::PROVIDER;
 use super::client::TradingView;
 use super::reply::Reply;
 use super::session::{Chart, Session};
+use crate::common::error::Coded as _;
+use crate::common::metrics::table::{PROVIDER_PAGE_DURATION, PROVIDER_PAGES};
+use crate::common::metrics::{outcome_of, timed};
+use crate::common::tracing::{provider_span, traced};
 use crate::domain::shared::Series;
 use crate::infrastructure::interfaces::{
     HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream,
@@ -36,7 +40,7 @@ impl HistoryProvider for TradingView {
         };
         stream::unfold(Some(pages), |pages| async move {
             let mut pages = pages?;
-            match pages.next().await {
+            match pages.observed().await {
                 Ok(Some((page, last))) => Some((Ok(page), (!last).then_some(pages))),
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
@@ -57,6 +61,17 @@ struct Pages {
 }
 
 impl Pages {
+    /// The next page, counted, timed and traced.
+    async fn observed(&mut self) -> Result<Option<(HistoryPage, bool)>, ProviderError> {
+        let span = provider_span(PROVIDER, &self.series.to_string());
+        let work = traced(span, self.next(), |error| error.code().reason());
+        timed(work, outcome_of, |outcome, elapsed| {
+            PROVIDER_PAGES.with([outcome]).increment(1);
+            PROVIDER_PAGE_DURATION.handle().record(elapsed);
+        })
+        .await
+    }
+
     /// The next page and whether it is the last one; none where nothing is wanted.
     async fn next(&mut self) -> Result<Option<(HistoryPage, bool)>, ProviderError> {
         let count = self.wanted.unwrap_or(PAGE_BARS).min(PAGE_BARS);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pocketquant::common::grpc::transport::Transport;
-use pocketquant::common::grpc::{CallLayer, Load};
+use pocketquant::common::grpc::{CallLayer, Load, Methods};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::SystemServer;
@@ -47,7 +47,7 @@ impl Alone {
         let transport = Transport::new(100).with_tls(tls);
         let (draining, closing) = (transport.draining(), transport.closing());
         let routes = Routes::new(SystemServer::new(Fake));
-        let service = CallLayer::new(Load::new([])).layer(routes);
+        let service = CallLayer::new(Load::new([]), Methods::default()).layer(routes);
         drop(tokio::spawn(transport.serve(listener, service)));
         Self { address, draining, _closing: closing.drop_guard() }
     }

@@ -1,4 +1,5 @@
-//! One log line for every finished call: what it was, how it ended, how long it took.
+//! One log line for every finished call: what it was, how it ended, how long it took; and the
+//! same for metrics and traces.
 //!
 //! A call ends with the trailers of its body, or without them when its caller goes away: that
 //! is CANCELLED, recorded by a guard. The line's level follows the status; calls of health and
@@ -10,15 +11,19 @@ use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use metrics::SharedString;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
-use tracing::{Level, Span, debug, error, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
+use super::methods::Methods;
 use super::status::code_name;
 use crate::common::error::ErrorCode;
+use crate::common::metrics::table::{RPC_DURATION, RPC_IN_FLIGHT, RPC_REQUESTS};
+use crate::common::tracing::{Spans, rpc_ended};
 
 /// Services whose calls nobody wants to read about.
 const QUIET: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
@@ -26,21 +31,31 @@ const QUIET: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
 const MAX_METHOD: usize = 200;
 
 /// Wraps services in [`AccessLog`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AccessLogLayer;
+#[derive(Clone, Debug, Default)]
+pub struct AccessLogLayer {
+    methods: Methods,
+}
+
+impl AccessLogLayer {
+    /// Tells `methods` apart in metrics.
+    pub const fn new(methods: Methods) -> Self {
+        Self { methods }
+    }
+}
 
 impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLog<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AccessLog { inner }
+        AccessLog { inner, methods: self.methods.clone() }
     }
 }
 
-/// Logs every finished call.
+/// Logs and counts every finished call.
 #[derive(Clone, Debug)]
 pub struct AccessLog<S> {
     inner: S,
+    methods: Methods,
 }
 
 impl<S, In, Out> Service<Request<In>> for AccessLog<S>
@@ -56,7 +71,7 @@ where
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        let call = Some(Call::start(request.uri().path()));
+        let call = Some(Call::start(request.uri().path(), &self.methods));
         AccessLogFuture { inner: self.inner.call(request), call }
     }
 }
@@ -65,16 +80,20 @@ where
 #[derive(Debug)]
 struct Call {
     method: String,
-    span: Span,
+    /// The method in metrics.
+    label: SharedString,
+    spans: Spans,
     started: Instant,
     ended: bool,
 }
 
 impl Call {
-    fn start(path: &str) -> Self {
+    fn start(path: &str, methods: &Methods) -> Self {
+        let label = methods.label(path);
+        RPC_IN_FLIGHT.with([label.clone()]).increment(1);
         let method = path.get(..path.floor_char_boundary(MAX_METHOD)).unwrap_or_default();
         let started = Instant::now();
-        Self { method: method.to_owned(), span: Span::current(), started, ended: false }
+        Self { method: method.to_owned(), label, spans: Spans::current(), started, ended: false }
     }
 
     fn end(&mut self, Ending { code, draining }: Ending) {
@@ -82,22 +101,25 @@ impl Call {
             return;
         }
         let method = self.method.as_str();
-        let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        let elapsed = self.started.elapsed();
+        let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let level = if draining { Level::INFO } else { level(method, code) };
+        rpc_ended(self.spans.innermost(), code.into(), is_fault(code));
         let code = code_name(code);
-        // Metrics by method belong here, beside the line.
-        let _in_call = self.span.enter();
+        RPC_IN_FLIGHT.with([self.label.clone()]).decrement(1);
+        RPC_DURATION.with([self.label.clone()]).record(elapsed);
+        RPC_REQUESTS.with([self.label.clone(), code.into()]).increment(1);
         macro_rules! line {
             ($log:ident) => {
                 $log!(method, code, duration_ms, "{method} {code} in {duration_ms} ms")
             };
         }
-        match level {
+        self.spans.in_scope(|| match level {
             Level::ERROR => line!(error),
             Level::WARN => line!(warn),
             Level::INFO => line!(info),
             _ => line!(debug),
-        }
+        });
     }
 }
 
@@ -126,6 +148,19 @@ fn level(method: &str, code: Code) -> Level {
             if quiet { Level::DEBUG } else { Level::INFO }
         }
     }
+}
+
+/// Whether it is the server that failed: the conventions' list for spans of servers.
+const fn is_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// How a call ended.

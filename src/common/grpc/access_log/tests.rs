@@ -80,7 +80,7 @@ async fn call_with(path: &str, status: &Status) -> Value {
         let frames = [Frame::data(Bytes::from_static(b"x")), ending(status)];
         Ok::<_, Infallible>(Response::new(Frames(stream::iter(frames))))
     });
-    let service = CorrelationLayer.layer(AccessLogLayer.layer(service));
+    let service = CorrelationLayer.layer(AccessLogLayer::default().layer(service));
     let response = service.oneshot(request(path)).await.unwrap();
     assert_eq!(response.headers()["x-correlation-id"], "abc \"1\"");
     let mut body = response.into_body();
@@ -134,7 +134,8 @@ async fn a_call_dropped_before_its_answer_was_cancelled() {
     let never = service_fn(|_: Request<()>| {
         std::future::pending::<Result<Response<Frames<stream::Empty<Frame<Bytes>>>>, Infallible>>()
     });
-    let call = CorrelationLayer.layer(AccessLogLayer.layer(never)).oneshot(request("/a.B/C"));
+    let call =
+        CorrelationLayer.layer(AccessLogLayer::default().layer(never)).oneshot(request("/a.B/C"));
     assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err());
     let line = lines.json().remove(0);
     assert_eq!((line["code"].as_str(), line["level"].as_str()), (Some("CANCELLED"), Some("INFO")));
@@ -149,7 +150,8 @@ async fn a_stream_dropped_half_way_was_cancelled_and_is_one_line() {
         let frames = stream::repeat_with(|| Frame::data(Bytes::from_static(b"x"))).boxed();
         Ok::<_, Infallible>(Response::new(Frames(frames)))
     });
-    let response = AccessLogLayer.layer(endless).oneshot(request("/a.B/C")).await.unwrap();
+    let response =
+        AccessLogLayer::default().layer(endless).oneshot(request("/a.B/C")).await.unwrap();
     let mut body = response.into_body();
     assert!(next(&mut body).await.is_some());
     assert!(lines.text().is_empty(), "a stream is not finished while it streams");
@@ -165,7 +167,8 @@ async fn an_answer_of_headers_alone_is_finished_with_them() {
         let refusal = Status::not_found("no").into_http::<()>();
         Ok::<_, Infallible>(refusal.map(|()| Frames(stream::empty::<Frame<Bytes>>())))
     });
-    let response = AccessLogLayer.layer(refusing).oneshot(request("/a.B/C")).await.unwrap();
+    let response =
+        AccessLogLayer::default().layer(refusing).oneshot(request("/a.B/C")).await.unwrap();
     drop(response);
     assert_eq!(lines.json().len(), 1);
     assert_eq!(lines.json()[0]["code"], "NOT_FOUND");
@@ -177,7 +180,7 @@ async fn the_console_shows_the_correlation_id_too_and_no_colours_unless_asked() 
     let service = service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(Response::new(Frames(stream::iter([trailers(Code::Ok)]))))
     });
-    let service = CorrelationLayer.layer(AccessLogLayer.layer(service));
+    let service = CorrelationLayer.layer(AccessLogLayer::default().layer(service));
     let mut body = service.oneshot(request("/a.B/C")).await.unwrap().into_body();
     assert!(next(&mut body).await.is_some());
     assert!(lines.text().contains("correlation_id=abc"), "{}", lines.text());

@@ -25,6 +25,7 @@ use super::stream_bars::{BarCursor, BarEvent, BarEventStream, BarNews, BarsFrom,
 use super::{QuoteError, QuoteService, wire};
 use crate::common::constants::{RETRY_AFTER_OUTAGE, STREAM_BATCH_EVERY};
 use crate::common::error::InvalidFields;
+use crate::common::metrics::table::STREAM_CATCH_UPS;
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::infrastructure::persistence::{DatabaseError, LogFilter, LogHead};
 
@@ -143,7 +144,10 @@ impl BarReader {
             Phase::Live { position, sequence } => (*position, *sequence),
         };
         match self.hub.entries(position, BATCH) {
-            Ahead::Gone => self.phase = Phase::Behind(Box::new(CatchUp::after(sequence))),
+            Ahead::Gone => {
+                STREAM_CATCH_UPS.handle().increment(1);
+                self.phase = Phase::Behind(Box::new(CatchUp::after(sequence)));
+            }
             Ahead::Entries(entries) if entries.is_empty() => {
                 self.look_around();
                 if self.ready.is_empty() {

@@ -11,6 +11,7 @@ mod feed_state;
 mod feed_task;
 mod follow;
 mod hub;
+mod meter;
 mod pace;
 mod queries;
 mod quote_error;

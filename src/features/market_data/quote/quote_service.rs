@@ -15,6 +15,7 @@ use super::feed_state::{FeedState, Subscription};
 use super::feed_task::{Command, FeedTask, Verdict};
 use super::follow::Follow;
 use super::hub::Hub;
+use super::meter::{observe_feed, observe_queue};
 use super::pace::StreamPace;
 use super::queries::NamedQuote;
 use super::stream_quotes::SequencedQuote;
@@ -138,6 +139,13 @@ impl QuoteService {
     /// How the feed is.
     pub fn status(&self) -> FeedState {
         self.hub.feed()
+    }
+
+    /// Tells metrics how the feed is.
+    pub fn observe(&self) {
+        observe_feed(&self.status(), self.hub.newest().1);
+        let commands = &self.commands;
+        observe_queue("feed_commands", commands.max_capacity(), commands.capacity());
     }
 
     /// An error where the feed should deliver and does not.

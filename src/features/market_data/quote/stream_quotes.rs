@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
+use metrics::Counter;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use super::pace::StreamPace;
 use super::{QuoteError, QuoteService};
 use crate::common::constants::{RETRY_AFTER_OUTAGE, STREAM_BATCH_EVERY};
 use crate::common::mediator::{Handler, Request};
+use crate::common::metrics::table::STREAM_QUOTES_CONFLATED;
 use crate::domain::quote::Quote;
 use crate::domain::shared::Symbol;
 use crate::infrastructure::interfaces::ProviderError;
@@ -108,6 +110,7 @@ struct Reader {
     next_look: Instant,
     last: Option<QuoteError>,
     ended: bool,
+    conflated: Counter,
     _follow: Follow,
 }
 
@@ -138,6 +141,7 @@ impl Reader {
             next_look: Instant::now(),
             last: None,
             ended: false,
+            conflated: STREAM_QUOTES_CONFLATED.handle(),
             _follow: follow,
         }
     }
@@ -167,6 +171,9 @@ impl Reader {
             let Some((symbol, seen)) = self.symbols.get_mut(index) else { continue };
             let Some((sequence, event)) = self.hub.newer_quote(symbol, *seen) else { continue };
             let skipped = *seen > 0 && sequence > *seen + 1;
+            if skipped {
+                self.conflated.increment(sequence - *seen - 1);
+            }
             if skipped && self.conflate.is_none() {
                 let (epoch, from, to) = (self.hub.epoch(), *seen + 1, sequence - 1);
                 self.ready.push_back(QuoteNews::Gap { symbol: symbol.clone(), epoch, from, to });

@@ -19,6 +19,7 @@ use tracing::info;
 
 use super::QuoteError;
 use super::cursor::Cursor;
+use crate::common::metrics::table::STREAM_SLOW_CONSUMERS;
 
 /// In how many parts the patience is divided: how exactly it is kept.
 const LOOKS: u32 = 20;
@@ -143,6 +144,7 @@ impl<T: Send> Stalls for Reading<T> {
         let Ok(mut state) = self.state.try_lock() else { return };
         let Some(items) = state.items.take() else { return };
         let cursor = state.place.as_ref().map(Cursor::encode);
+        STREAM_SLOW_CONSUMERS.handle().increment(1);
         state.end = Some(QuoteError::SlowConsumer { cursor, waited });
         drop(state);
         drop(items);

@@ -14,6 +14,7 @@ use tracing::{error, warn};
 
 use super::feed_task::Rerolled;
 use super::hub::Hub;
+use super::meter::{Meter, count_bar};
 use super::quote_service::QuoteServiceParts;
 use super::ring::LiveChange;
 use crate::common::messaging::EventBus;
@@ -100,6 +101,7 @@ pub(super) struct Writer {
     stopping: CancellationToken,
     /// Bars could not be written: nothing may be kept that takes them for stored.
     lost: AtomicBool,
+    meter: Meter,
 }
 
 impl Writer {
@@ -108,6 +110,7 @@ impl Writer {
         retention: Duration,
         hub: Hub,
         rerolled: mpsc::UnboundedSender<Rerolled>,
+        meter: Meter,
     ) -> Self {
         Self {
             database: parts.database.clone(),
@@ -121,6 +124,7 @@ impl Writer {
             retention,
             stopping: parts.lifecycle.token(),
             lost: AtomicBool::new(false),
+            meter,
         }
     }
 
@@ -208,7 +212,9 @@ impl Writer {
         let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
         let log = self.database.bar_log();
         let append = self.persist(|| log.append(&bars, Timestamp::now()));
-        let Some(appended) = self.uncached(&bars, append).await else {
+        let appended = self.uncached(&bars, append).await;
+        self.meter.settled(bars.len());
+        let Some(appended) = appended else {
             self.lost.store(true, Ordering::Relaxed);
             return;
         };
@@ -286,11 +292,13 @@ impl Writer {
             let page = self.persist(|| log.read(told, &all, LOG_PAGE)).await;
             let Some(page) = page.filter(|page| !page.entries.is_empty()) else { return logged };
             told = page.examined;
+            self.meter.logged(told);
             logged.extend(page.entries);
         }
     }
 
     fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {
+        count_bar(bar.stored.source, old.is_none());
         let series = series.clone();
         let payload = match old {
             Some(old) => EventPayload::BarRevised { series, old, new: bar.stored },

@@ -6,6 +6,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::meter::count_bars;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress};
 use crate::domain::ohlcv::services::BarClock;
@@ -156,12 +157,14 @@ impl Copy<'_> {
             bars.events(&diff, now).into_iter().for_each(|event| run.events.publish(event));
         }
         let total = |bars: usize| u64::try_from(bars).unwrap_or(u64::MAX);
+        let before = self.record.counts;
         let counts = &mut self.record.counts;
         counts.fetched += total(page.bars.len());
         counts.rejected += total(page.bars.len() - fetched.len());
         counts.inserted += total(diff.inserted.len());
         counts.updated += total(diff.updated.len());
         counts.unchanged += diff.unchanged;
+        count_bars(&before, counts);
         Ok(())
     }
 }

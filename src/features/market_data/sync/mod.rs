@@ -3,6 +3,7 @@
 mod cancel_sync;
 mod copy;
 mod journal;
+mod meter;
 mod progress;
 mod recovery;
 mod run;

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::journal::SyncJournal;
+use super::meter::SyncMeter;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress, SyncReport, SyncTicket, wire};
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, catch_panic};
+use crate::common::tracing::task_span;
 use crate::domain::shared::{DomainEvent, Series};
 use crate::domain::sync::SyncState;
 use crate::features::market_data::{LiveSeries, Sessions};
@@ -168,12 +170,13 @@ impl SyncService {
         let task = Task { record, resumed, progress, kept, cancel, previous, turns };
         let service = self.clone();
         let work = Box::pin(async move { service.carry_out(task).await });
-        drop(self.shared.lifecycle.spawn("sync", work));
+        // In the caller's trace, but not in its span: the sync may outlive the call.
+        task_span("sync").in_scope(|| drop(self.shared.lifecycle.spawn("sync", work)));
         ticket
     }
 
     async fn carry_out(&self, mut task: Task) {
-        let run = &self.shared.run;
+        let (run, meter) = (&self.shared.run, SyncMeter::start());
         // Held until the end is told: only then another begins.
         let mut slots = Vec::new();
         let outcome = self.perform(&mut task, &mut slots).await;
@@ -194,6 +197,7 @@ impl SyncService {
             // Whoever is told that it ended can start the next one at once.
             self.leave(&record.series, record.sync_id);
         }
+        meter.end(&outcome);
         progress.send_replace(last);
         drop(slots);
         if !settled {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use secrecy::SecretString;
 use thiserror::Error;
 
@@ -21,7 +22,11 @@ use self::redis::Redis;
 pub(super) use self::redis_idempotency::RedisIdempotency;
 pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
 use super::Cause;
+use crate::common::error::ErrorCode;
+use crate::common::metrics::table::{CACHE_DURATION, CACHE_OPERATIONS};
+use crate::common::metrics::{outcome_of, timed};
 use crate::common::rate_limit::SharedBuckets;
+use crate::common::tracing::{database_span, traced};
 
 /// Values that are larger are not kept.
 pub const MAX_VALUE_BYTES: usize = 4 << 20;
@@ -67,7 +72,9 @@ pub enum CacheError {
 
 /// A cache of bytes by name. Cheap to clone. Every call has a deadline well under a second.
 #[derive(Clone, Debug)]
-pub struct Cache(Engine);
+pub struct Cache {
+    engine: Engine,
+}
 
 #[derive(Clone, Debug)]
 enum Engine {
@@ -79,15 +86,16 @@ impl Cache {
     /// Connects. A server that does not answer at start is a [`CacheError::Config`]; one that
     /// goes away later is `Unavailable` until it returns.
     pub async fn connect(config: CacheConfig) -> Result<Self, CacheError> {
-        Ok(Self(match config {
+        let engine = match config {
             CacheConfig::Memory => Engine::Memory(Arc::new(Memory::new())),
             CacheConfig::Redis { url } => Engine::Redis(Redis::connect(&url).await?),
-        }))
+        };
+        Ok(Self { engine })
     }
 
     /// `redis` or `memory`.
     pub const fn engine(&self) -> &'static str {
-        match self.0 {
+        match self.engine {
             Engine::Redis(_) => redis::ENGINE,
             Engine::Memory(_) => memory::ENGINE,
         }
@@ -95,7 +103,7 @@ impl Cache {
 
     /// Rate limits that all share who use this cache; none where it is this process's own.
     pub fn shared_buckets(&self) -> Option<Arc<dyn SharedBuckets>> {
-        match &self.0 {
+        match &self.engine {
             Engine::Redis(engine) => Some(engine.buckets()),
             Engine::Memory(_) => None,
         }
@@ -103,7 +111,7 @@ impl Cache {
 
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), CacheError> {
-        match &self.0 {
+        match &self.engine {
             Engine::Redis(engine) => engine.ping().await,
             Engine::Memory(_) => Ok(()),
         }
@@ -111,7 +119,7 @@ impl Cache {
 
     /// Ends all connections.
     pub async fn close(&self) {
-        match &self.0 {
+        match &self.engine {
             Engine::Redis(engine) => engine.close().await,
             Engine::Memory(_) => {}
         }
@@ -120,7 +128,7 @@ impl Cache {
     /// What became of idempotency keys, where this is a server: memory would forget it with the
     /// process.
     pub(super) fn idempotency(&self) -> Option<RedisIdempotency> {
-        match &self.0 {
+        match &self.engine {
             Engine::Redis(engine) => Some(RedisIdempotency::new(engine)),
             Engine::Memory(_) => None,
         }
@@ -128,10 +136,13 @@ impl Cache {
 
     /// What is kept under `key`.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, CacheError> {
-        match &self.0 {
-            Engine::Redis(engine) => engine.get(key).await,
-            Engine::Memory(engine) => Ok(engine.get(key).await),
-        }
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => engine.get(key).await,
+                Engine::Memory(engine) => Ok(engine.get(key).await),
+            }
+        };
+        self.observe("get", found, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl`, whatever was there. One over [`MAX_VALUE_BYTES`] removes it.
@@ -139,13 +150,16 @@ impl Cache {
         if value.len() > MAX_VALUE_BYTES {
             return self.delete(key).await;
         }
-        match &self.0 {
-            Engine::Redis(engine) => engine.set(key, value, ttl).await,
-            Engine::Memory(engine) => {
-                engine.set(key, value, ttl).await;
-                Ok(())
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => engine.set(key, value, ttl).await,
+                Engine::Memory(engine) => {
+                    engine.set(key, value, ttl).await;
+                    Ok(())
+                }
             }
-        }
+        };
+        self.observe("set", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps each value under its key for `ttl`, whatever was there; of two under one key, the
@@ -155,23 +169,26 @@ impl Cache {
         values: &[(String, Bytes)],
         ttl: Duration,
     ) -> Result<(), CacheError> {
-        match &self.0 {
-            Engine::Redis(engine) => {
-                for batch in values.chunks(BATCH) {
-                    engine.set_many(batch, ttl).await?;
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => {
+                    for batch in values.chunks(BATCH) {
+                        engine.set_many(batch, ttl).await?;
+                    }
                 }
-            }
-            Engine::Memory(engine) => {
-                for (key, value) in values {
-                    if value.len() > MAX_VALUE_BYTES {
-                        engine.delete(key).await;
-                    } else {
-                        engine.set(key, value.clone(), ttl).await;
+                Engine::Memory(engine) => {
+                    for (key, value) in values {
+                        if value.len() > MAX_VALUE_BYTES {
+                            engine.delete(key).await;
+                        } else {
+                            engine.set(key, value.clone(), ttl).await;
+                        }
                     }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        self.observe("set_many", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl` where nothing is; answers whether it does. One over
@@ -185,10 +202,13 @@ impl Cache {
         if value.len() > MAX_VALUE_BYTES {
             return Ok(false);
         }
-        match &self.0 {
-            Engine::Redis(engine) => engine.set_if_absent(key, value, ttl).await,
-            Engine::Memory(engine) => Ok(engine.set_if_absent(key, value, ttl).await),
-        }
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => engine.set_if_absent(key, value, ttl).await,
+                Engine::Memory(engine) => Ok(engine.set_if_absent(key, value, ttl).await),
+            }
+        };
+        self.observe("set_if_absent", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl` where `expected` is; answers whether it does.
@@ -199,20 +219,51 @@ impl Cache {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, CacheError> {
-        match &self.0 {
-            Engine::Redis(engine) => engine.replace(key, expected, value, ttl).await,
-            Engine::Memory(engine) => Ok(engine.replace(key, expected, value, ttl).await),
-        }
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => engine.replace(key, expected, value, ttl).await,
+                Engine::Memory(engine) => Ok(engine.replace(key, expected, value, ttl).await),
+            }
+        };
+        self.observe("replace", outcome_of, Box::pin(work)).await
     }
 
     /// Forgets what is kept under `key`.
     pub async fn delete(&self, key: &str) -> Result<(), CacheError> {
-        match &self.0 {
-            Engine::Redis(engine) => engine.delete(key).await,
-            Engine::Memory(engine) => {
-                engine.delete(key).await;
-                Ok(())
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => engine.delete(key).await,
+                Engine::Memory(engine) => {
+                    engine.delete(key).await;
+                    Ok(())
+                }
             }
-        }
+        };
+        self.observe("delete", outcome_of, Box::pin(work)).await
+    }
+
+    /// Does `work`, which is `operation`: counted, timed and traced.
+    async fn observe<T>(
+        &self,
+        operation: &'static str,
+        outcome: impl FnOnce(&Result<T, CacheError>) -> &'static str,
+        work: BoxFuture<'_, Result<T, CacheError>>,
+    ) -> Result<T, CacheError> {
+        let span = database_span(self.engine(), operation, "cache");
+        let work = traced(span, work, |_| ErrorCode::CacheUnavailable.reason());
+        timed(work, outcome, |outcome, elapsed| {
+            CACHE_OPERATIONS.with([operation, outcome]).increment(1);
+            CACHE_DURATION.with([operation]).record(elapsed);
+        })
+        .await
+    }
+}
+
+/// What came of looking something up.
+const fn found<T>(result: &Result<Option<T>, CacheError>) -> &'static str {
+    match result {
+        Ok(Some(_)) => "hit",
+        Ok(None) => "miss",
+        Err(_) => "error",
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Cache, CacheError, keys};
+use crate::common::metrics::table::SERIES_CACHE_READS;
 use crate::domain::shared::Series;
 
 /// The generation of a series that is being written.
@@ -69,6 +70,17 @@ impl SeriesCache {
 
     /// The bytes kept for `query` about `series`, if none of its bars was written since.
     pub async fn read(&self, series: &Series, query: &str) -> CacheRead {
+        let read = self.look_up(series, query).await;
+        let outcome = match &read {
+            CacheRead::Hit(_) => "hit",
+            CacheRead::Miss(ReadTicket { key: Some(_) }) => "miss",
+            CacheRead::Miss(ReadTicket { key: None }) => "bypass",
+        };
+        SERIES_CACHE_READS.with([outcome]).increment(1);
+        read
+    }
+
+    async fn look_up(&self, series: &Series, query: &str) -> CacheRead {
         let uncached = CacheRead::Miss(ReadTicket { key: None });
         if !self.is_sure(series).await {
             return uncached;

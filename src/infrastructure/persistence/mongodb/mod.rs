@@ -5,6 +5,7 @@
 
 mod bar_log;
 mod bar_log_write;
+mod connections;
 mod decode;
 mod feed_state;
 mod idempotency;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+use mongodb::event::EventHandler;
 use mongodb::options::{
     Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
@@ -30,9 +32,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 pub(super) use bar_log::BarLog;
+use connections::Connections;
 pub(super) use feed_state::FeedState;
 pub(super) use idempotency::Idempotency;
 pub(super) use ohlcv::Ohlcv;
@@ -42,6 +44,7 @@ pub(super) use sync_status::SyncStatuses;
 pub(super) use syncs::Syncs;
 
 use super::DatabaseError;
+use crate::common::tracing::in_current_context;
 
 /// The engine's name in answers and logs.
 pub(super) const ENGINE: &str = "mongodb";
@@ -67,6 +70,7 @@ pub(super) struct MongoDb {
     client: Client,
     database: mongodb::Database,
     tasks: TaskTracker,
+    connections: Arc<Connections>,
     /// Held by whoever appends to the bar log.
     log_turn: Arc<Mutex<bar_log_write::Turn>>,
 }
@@ -79,12 +83,16 @@ impl MongoDb {
         pool: RangeInclusive<u32>,
         tasks: TaskTracker,
     ) -> Result<Self, DatabaseError> {
-        let options = options(url, pool).await?;
+        let mut options = options(url, pool).await?;
+        let connections = Arc::<Connections>::default();
+        let counted = Arc::clone(&connections);
+        options.cmap_event_handler =
+            Some(EventHandler::callback(move |event| counted.count(&event)));
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(", ");
         let client = Client::with_options(options).map_err(|error| start_error(&hosts, &error))?;
         let database = client.database(database);
-        let engine = Self { database, client, tasks, log_turn: Arc::default() };
+        let engine = Self { database, client, tasks, connections, log_turn: Arc::default() };
         engine.try_ping().await?.map_err(|error| start_error(&hosts, &error))?;
         schema::ensure(&engine).await?;
         Ok(engine)
@@ -92,6 +100,11 @@ impl MongoDb {
 
     pub(super) async fn ping(&self) -> Result<(), DatabaseError> {
         self.try_ping().await?.map(|_| ()).map_err(|error| database_error(&error))
+    }
+
+    /// Connections in use, and idle.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        self.connections.counted()
     }
 
     pub(super) async fn close(&self) {
@@ -123,7 +136,7 @@ impl MongoDb {
     ) -> Result<T, DatabaseError> {
         let too_slow =
             || DatabaseError::unavailable(ENGINE, format!("no answer within {deadline:?}"));
-        let command = timeout(deadline + ABANDONED_LIMIT, command).in_current_span();
+        let command = in_current_context(timeout(deadline + ABANDONED_LIMIT, command));
         let task = self.tasks.spawn(command);
         match timeout(deadline, task).await {
             Ok(Ok(Ok(result))) => result,
@@ -138,7 +151,7 @@ impl MongoDb {
         work: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let broken = |error| Err(DatabaseError::refused(ENGINE, format!("a call broke: {error}")));
-        self.tasks.spawn(work.in_current_span()).await.unwrap_or_else(broken)
+        self.tasks.spawn(in_current_context(work)).await.unwrap_or_else(broken)
     }
 }
 

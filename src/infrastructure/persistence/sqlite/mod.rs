@@ -118,6 +118,12 @@ impl Sqlite {
         .await
     }
 
+    /// Connections in use, and idle.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        let (readers, writer) = (self.readers.connections(), self.writer.connections());
+        (readers.0 + writer.0, readers.1 + writer.1)
+    }
+
     pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;

@@ -90,6 +90,13 @@ impl Pool {
         result
     }
 
+    /// Connections that are lent out, and idle.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let lent = self.size.saturating_sub(count(self.permits.available_permits()));
+        (lent, count(locked(&self.idle).len()))
+    }
+
     /// Lends out nothing more, waits for what is lent out, and closes all.
     pub(super) async fn close(&self) {
         let all = timeout_at(

@@ -7,9 +7,12 @@ use std::time::Duration;
 use http::header::{HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, Request, RequestBuilder, Response};
+use tracing::Span;
 use url::Url;
 
+use crate::common::error::Coded as _;
+use crate::common::tracing::{http_span, inject_context, traced};
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::config::{ConfigError, TradingViewConfig};
 use crate::infrastructure::tradingview::{USER_AGENT, errors};
@@ -75,11 +78,10 @@ impl Web {
 
     /// Sends `request`. Too many requests and trouble of the server are errors already.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, ProviderError> {
-        let answer = match request.send().await {
-            Ok(response) => read(response).await,
-            Err(error) => Err(error),
-        };
-        let answer = answer.map_err(|error| self.trouble(error))?;
+        let request = request.build().map_err(|error| self.trouble(error))?;
+        let (method, url) = (request.method().as_str(), request.url());
+        let span = http_span(method, url.host_str().unwrap_or_default(), url.path());
+        let answer = traced(span, self.answer(request), |error| error.code().reason()).await?;
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             let header = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let wait = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
@@ -90,6 +92,19 @@ impl Web {
             return Err(errors::unavailable(Phase::Login, &detail));
         }
         Ok(answer)
+    }
+
+    /// Whatever the answer to `request` is. It carries the trace that it belongs to.
+    async fn answer(&self, mut request: Request) -> Result<Answer, ProviderError> {
+        inject_context(request.headers_mut());
+        let answer = match self.client.execute(request).await {
+            Ok(response) => read(response).await,
+            Err(error) => Err(error),
+        };
+        if let Ok(answer) = &answer {
+            Span::current().record("http.response.status_code", answer.status.as_u16());
+        }
+        answer.map_err(|error| self.trouble(error))
     }
 
     fn trouble(&self, error: reqwest::Error) -> ProviderError {

@@ -64,6 +64,8 @@ impl FeedTask {
         }
         self.write_debts(&owing).await;
         if !decided.is_empty() {
+            let bars = decided.iter().filter(|each| matches!(each, Decided::Bar { .. })).count();
+            self.meter.decided(bars);
             self.write(Job::Decided(decided)).await;
         }
         for (series, range) in refetches {

@@ -25,6 +25,7 @@ impl FeedTask {
     /// Takes in what came, and tells what came of it once.
     pub(super) async fn take_events(&mut self, events: Vec<FeedEvent>) {
         let now = Timestamp::now();
+        self.meter.heard(events.len());
         let mut ticks = Vec::with_capacity(events.len());
         for event in events {
             // That the connection is gone is noticed here, and long after its last message.

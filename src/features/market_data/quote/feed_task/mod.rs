@@ -24,6 +24,7 @@ use self::followed::Followed;
 use super::QuoteError;
 use super::feed_state::{Connection, FeedState, Subscription};
 use super::hub::Hub;
+use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
 use super::writer::{self, Job};
 use crate::domain::ohlcv::Bar;
@@ -107,6 +108,7 @@ pub(super) struct FeedTask {
     /// Symbols whose newest quote and forming bars are not copied yet.
     uncopied: HashSet<Symbol>,
     changes: Vec<BarChange>,
+    meter: Meter,
 }
 
 impl FeedTask {
@@ -121,7 +123,9 @@ impl FeedTask {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
         let (rerolls, rerolled) = mpsc::unbounded_channel();
-        let writer = writer::Writer::new(&parts, options.log_retention, hub.clone(), rerolls);
+        let meter = Meter::new();
+        let writer =
+            writer::Writer::new(&parts, options.log_retention, hub.clone(), rerolls, meter.clone());
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         let mut task = Self {
             manager: BarManager::new(options.rules),
@@ -144,6 +148,7 @@ impl FeedTask {
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
             changes: Vec::new(),
+            meter,
         };
         task.read_subscriptions().await?;
         Ok(task)
@@ -168,7 +173,10 @@ impl FeedTask {
                 Some(command) = self.received.recv() => self.carry_out(command).await,
                 Some(release) = self.releases.recv() => self.carry_out(release).await,
                 _ = snapshot.tick() => self.save().await,
-                _ = copy.tick() => self.copy(),
+                _ = copy.tick() => {
+                    self.copy();
+                    self.observe();
+                }
                 Some(rerolled) = self.rerolled.recv() => self.take_rerolled(rerolled).await,
                 Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link) => match events {
@@ -270,6 +278,17 @@ impl FeedTask {
     async fn link_ended(&mut self) {
         warn!("the feed ended; StartFeed tries again");
         self.stop().await;
+    }
+
+    /// Tells metrics what has happened so far.
+    fn observe(&self) {
+        observe_ticks(&self.manager.counts());
+        for (name, capacity, free) in [
+            ("writer_jobs", self.jobs.max_capacity(), self.jobs.capacity()),
+            ("feed_fetches", self.fetches.max_capacity(), self.fetches.capacity()),
+        ] {
+            observe_queue(name, capacity, free);
+        }
     }
 
     fn status(&self) -> FeedState {

@@ -1,0 +1,144 @@
+//! Traces to a collector, over OTLP and gRPC.
+//!
+//! The SDK does the work: a bounded queue that drops what does not fit, a thread that sends
+//! batches, `OTEL_*` variables that say how (config's table names those it reads). Here is only
+//! what it leaves open: whether it runs, where to, who we are, and a word when the collector is
+//! away.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{Key, KeyValue, Value};
+use opentelemetry_otlp::{ExporterBuildError, WithTonicConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use thiserror::Error;
+use tonic::transport::{ClientTlsConfig, Endpoint};
+use tracing::{Subscriber, info, warn};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::spans::TARGET;
+use crate::common::metrics::table::TRACE_SPANS;
+
+/// What we are called where nobody says otherwise.
+const SERVICE: &str = "pocketquant";
+/// How long a connection to the collector may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+/// Why no traces can be sent.
+#[derive(Debug, Error)]
+pub enum TraceError {
+    /// The collector's address cannot be used.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")]
+    Endpoint(#[source] tonic::transport::Error),
+    /// Another `OTEL_*` variable cannot be used.
+    #[error("traces cannot be set up; check the OTEL_* variables")]
+    Exporter(#[source] ExporterBuildError),
+}
+
+/// The layer that sends spans to the collector at `endpoint`, an http or https URL. Connects when
+/// there is something to send. To be called within a runtime.
+pub(super) fn layer<S>(endpoint: &str) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let channel = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(TraceError::Endpoint)?
+        .connect_timeout(CONNECT_TIMEOUT);
+    let channel = if endpoint.starts_with("https:") {
+        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+        let tls = ClientTlsConfig::new().trust_anchors(roots);
+        channel.tls_config(tls).map_err(TraceError::Endpoint)?
+    } else {
+        channel
+    };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_channel(channel.connect_lazy())
+        .build()
+        .map_err(TraceError::Exporter)?;
+    let exporter = Telling { inner: exporter, failing: AtomicBool::new(false) };
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource())
+        .with_batch_exporter(exporter)
+        .build();
+    let tracer = provider.tracer(SERVICE);
+    // A second one could not be installed either: there is one subscriber a process.
+    drop(PROVIDER.set(provider));
+    let ours = filter_fn(|metadata| metadata.is_span() && metadata.target() == TARGET)
+        .with_max_level_hint(LevelFilter::INFO);
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false);
+    Ok(layer.with_filter(ours))
+}
+
+/// Sends what is still queued, `limit` at most, and collects no more. Where no traces are sent
+/// there is nothing to do.
+pub async fn flush(limit: Duration) {
+    let Some(provider) = PROVIDER.get() else { return };
+    let stop = move || provider.shutdown_with_timeout(limit);
+    let stopped = tokio::time::timeout(limit, tokio::task::spawn_blocking(stop)).await;
+    if !matches!(stopped, Ok(Ok(Ok(())))) {
+        warn!("the last traces could not be delivered");
+    }
+}
+
+/// Who sends: the SDK's answer, which knows the `OTEL_*` variables, and our name in place of
+/// "unknown".
+fn resource() -> Resource {
+    let said = Resource::builder().build();
+    let name = said.get(&Key::from_static_str("service.name"));
+    let is_named = name.is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    let version = KeyValue::new("service.version", Value::from(env!("CARGO_PKG_VERSION")));
+    let ours = Resource::builder().with_attribute(version);
+    if is_named { ours.build() } else { ours.with_service_name(SERVICE).build() }
+}
+
+/// An exporter that says once that the collector is away, and once that it is back.
+#[derive(Debug)]
+struct Telling<E> {
+    inner: E,
+    failing: AtomicBool,
+}
+
+impl<E: SpanExporter> SpanExporter for Telling<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let result = self.inner.export(batch).await;
+        let was_failing = self.failing.swap(result.is_err(), Ordering::Relaxed);
+        match &result {
+            Ok(()) if was_failing => info!("the trace collector is back"),
+            Err(error) if !was_failing => {
+                warn!(%error, "the trace collector is away; traces are lost until it is back");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let outcome = if result.is_ok() { "delivered" } else { "lost" };
+        TRACE_SPANS.with([outcome]).increment(spans);
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
