@@ -7,6 +7,8 @@ use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 
 use super::StartError;
+use super::guard::GuardFiles;
+use super::telemetry::{self, Metrics};
 use crate::common::config::{Settings, TradingViewAuth};
 use crate::common::error::with_causes;
 use crate::common::shutdown::Lifecycle;
@@ -14,6 +16,36 @@ use crate::infrastructure::persistence::{Cache, CacheConfig, Database, DatabaseC
 use crate::infrastructure::tradingview::{
     ConfigError, Credentials, TradingView, TradingViewConfig,
 };
+
+/// All that the settings name.
+pub(super) struct Connected {
+    pub(super) database: Database,
+    pub(super) cache: Cache,
+    pub(super) provider: Arc<TradingView>,
+    pub(super) files: GuardFiles,
+    pub(super) listener: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) metrics: Option<Metrics>,
+}
+
+/// Connects to all at once, so that all mistakes are told together.
+pub(super) async fn everything(
+    settings: &Settings,
+    lifecycle: &Lifecycle,
+) -> Result<Connected, StartError> {
+    let metrics = telemetry::metrics(settings.telemetry.metrics_addr).await;
+    let (database, cache, provider, files, listener) = tokio::join!(
+        database(settings, lifecycle),
+        cache(settings),
+        async { provider(settings, lifecycle) },
+        GuardFiles::read(&settings.protection),
+        listen(settings.grpc_addr),
+    );
+    let connected = all(database, cache, provider, files, listener);
+    let ((database, cache, provider, files, (listener, address)), metrics) =
+        both(connected, metrics)?;
+    Ok(Connected { database, cache, provider, files, listener, address, metrics })
+}
 
 pub(super) async fn database(
     settings: &Settings,
@@ -40,10 +72,7 @@ pub(super) async fn cache(settings: &Settings) -> Result<Cache, String> {
     Cache::connect(config).await.map_err(|error| error.to_string())
 }
 
-pub(super) fn provider(
-    settings: &Settings,
-    lifecycle: &Lifecycle,
-) -> Result<Arc<TradingView>, String> {
+fn provider(settings: &Settings, lifecycle: &Lifecycle) -> Result<Arc<TradingView>, String> {
     let tradingview = &settings.tradingview;
     let config = TradingViewConfig {
         ws_url: tradingview.ws_url.to_string(),
@@ -80,7 +109,7 @@ fn credentials(auth: &TradingViewAuth) -> Credentials {
     }
 }
 
-pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
     let bound = match TcpListener::bind(address).await {
         Ok(listener) => listener.local_addr().map(|address| (listener, address)),
         Err(error) => Err(error),
@@ -91,10 +120,7 @@ pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
 }
 
 /// Both, or everything that is wrong with either.
-pub(super) fn both<A, B>(
-    a: Result<A, StartError>,
-    b: Result<B, String>,
-) -> Result<(A, B), StartError> {
+fn both<A, B>(a: Result<A, StartError>, b: Result<B, String>) -> Result<(A, B), StartError> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
         (Ok(_), Err(mistake)) => Err(StartError { mistakes: vec![mistake] }),

@@ -29,7 +29,7 @@ use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
-use crate::infrastructure::persistence::{Database, IdempotencyRecords, SeriesCache};
+use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
 mod access;
 mod connect;
@@ -41,7 +41,8 @@ mod telemetry;
 
 pub use access::{Method, access_table, methods};
 
-use guard::{Guard, GuardFiles};
+use connect::Connected;
+use guard::Guard;
 
 /// Why the service cannot start: everything that is wrong, with its remedy and without a secret.
 #[derive(Debug, Error)]
@@ -49,6 +50,12 @@ use guard::{Guard, GuardFiles};
 pub struct StartError {
     /// Each thing that is wrong.
     pub mistakes: Vec<String>,
+}
+
+impl StartError {
+    fn of(error: &impl std::error::Error) -> Self {
+        Self { mistakes: vec![error.to_string()] }
+    }
 }
 
 /// A service that is connected and bound, and does not serve yet.
@@ -77,17 +84,8 @@ impl App {
     pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
-        let metrics = telemetry::metrics(settings.telemetry.metrics_addr).await;
-        let (database, cache, provider, files, listener) = tokio::join!(
-            connect::database(&settings, &lifecycle),
-            connect::cache(&settings),
-            async { connect::provider(&settings, &lifecycle) },
-            GuardFiles::read(&settings.protection),
-            connect::listen(settings.grpc_addr),
-        );
-        let connected = connect::all(database, cache, provider, files, listener);
-        let ((database, cache, provider, files, (listener, address)), metrics) =
-            connect::both(connected, metrics)?;
+        let Connected { database, cache, provider, files, listener, address, metrics } =
+            connect::everything(&settings, &lifecycle).await?;
         let transport =
             Transport::new(settings.connections_per_address).with_tls(files.tls.clone());
         let guard = files.guard(&settings, &cache, &lifecycle);
@@ -108,15 +106,10 @@ impl App {
         };
         let epoch = Timestamp::now().as_microsecond();
         let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
-        let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
+        let quotes = quotes.map_err(|error| StartError::of(&error))?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
-        let server = ServerInfo {
-            environment: settings.environment.as_str(),
-            database: database.engine(),
-            cache: cache.engine(),
-            provider: HistoryProvider::name(&*provider),
-        };
+        let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         let syncs = SyncService::new(
@@ -128,8 +121,7 @@ impl App {
             events,
             lifecycle.clone(),
         );
-        let recovered = syncs.recover().await;
-        recovered.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
+        syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
@@ -209,6 +201,20 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
+}
+
+fn server_info(
+    settings: &Settings,
+    database: &Database,
+    cache: &Cache,
+    provider: &dyn HistoryProvider,
+) -> ServerInfo {
+    ServerInfo {
+        environment: settings.environment.as_str(),
+        database: database.engine(),
+        cache: cache.engine(),
+        provider: provider.name(),
+    }
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

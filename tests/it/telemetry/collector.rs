@@ -1,6 +1,7 @@
 //! A trace collector that speaks OTLP over gRPC, and what it was sent.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +23,7 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Debug)]
 pub struct Span {
     pub trace_id: String,
-    pub span_id: String,
+    pub id: String,
     pub parent_id: String,
     pub trace_state: String,
     pub name: String,
@@ -105,7 +106,7 @@ impl TraceService for Delivered {
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 self.spans.lock().unwrap().push(Span {
                     trace_id: hexadecimal(&span.trace_id),
-                    span_id: hexadecimal(&span.span_id),
+                    id: hexadecimal(&span.span_id),
                     parent_id: hexadecimal(&span.parent_span_id),
                     trace_state: span.trace_state,
                     name: span.name,
@@ -129,5 +130,8 @@ fn attributes(pairs: &[KeyValue]) -> BTreeMap<String, String> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }

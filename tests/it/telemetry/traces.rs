@@ -54,19 +54,19 @@ async fn a_sync_and_a_query_are_one_trace_each_below_the_callers(engine: Engine)
         assert_eq!(call.attributes.get(key).map(String::as_str), Some(value), "{key}: {call:?}");
     }
     let request = named(&trace, "market_data.sync_symbol");
-    assert_eq!((&request.parent_id, request.kind), (&call.span_id, 1));
+    assert_eq!((&request.parent_id, request.kind), (&call.id, 1));
     // The work may outlive the call, so it has a span of its own.
     let sync = named(&trace, "sync");
-    assert_eq!((&sync.parent_id, sync.kind), (&request.span_id, 1));
+    assert_eq!((&sync.parent_id, sync.kind), (&request.id, 1));
     let page = named(&trace, "tradingview history");
-    assert_eq!((&page.parent_id, page.kind), (&sync.span_id, 3));
+    assert_eq!((&page.parent_id, page.kind), (&sync.id, 3));
 
     let (database, cache) = match engine {
         Engine::Embedded => ("sqlite", "memory"),
         Engine::Servers => ("mongodb", "redis"),
     };
     let below = |parent: &Span, system: &str, name: &str| {
-        let span = trace.iter().find(|span| span.name == name && span.parent_id == parent.span_id);
+        let span = trace.iter().find(|span| span.name == name && span.parent_id == parent.id);
         let span = span.unwrap_or_else(|| panic!("no `{name}` below {parent:?}: {trace:#?}"));
         assert_eq!((span.kind, span.attributes["db.system.name"].as_str()), (3, system));
         let (operation, collection) = name.split_once(' ').unwrap();
@@ -150,11 +150,11 @@ async fn a_log_in_carries_the_trace_to_the_provider() {
     let header = |name: &str| asked[0].headers.get(name).unwrap().to_str().unwrap().to_owned();
     let trace = collector.trace(TRACE);
     let span = named(&trace, "GET");
-    assert_eq!(header("traceparent"), format!("00-{TRACE}-{}-01", span.span_id));
+    assert_eq!(header("traceparent"), format!("00-{TRACE}-{}-01", span.id));
     assert_eq!(header("tracestate"), "vendor=value");
     assert_eq!(span.attributes["url.path"], "/quote_token/");
     assert_eq!(span.attributes["http.response.status_code"], "200");
-    assert_eq!(span.parent_id, named(&trace, "tradingview history").span_id);
+    assert_eq!(span.parent_id, named(&trace, "tradingview history").id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
