@@ -10,3 +10,7 @@ pub use correlation::{
 };
 pub use layer::{Correlation, CorrelationBody, CorrelationFuture, CorrelationLayer, interceptor};
 pub use subscriber::{LogFormat, SubscriberError, init, subscriber};
+
+#[cfg(test)]
+#[path = "../../../tests/fuzz/calls.rs"]
+mod fuzz;

@@ -54,3 +54,7 @@ pub fn register(mediator: MediatorBuilder, service: &QuoteService) -> MediatorBu
         .register(StreamQuotesHandler { service: service.clone() })
         .register(StreamBarsHandler { service: service.clone() })
 }
+
+#[cfg(test)]
+#[path = "../../../../tests/fuzz/live.rs"]
+mod fuzz;
