@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use super::StartError;
 use crate::common::config::{Settings, TradingViewAuth};
 use crate::common::error::with_causes;
 use crate::common::shutdown::Lifecycle;
 use crate::infrastructure::persistence::{Cache, CacheConfig, Database, DatabaseConfig};
+use crate::infrastructure::spool::Spool;
 use crate::infrastructure::tradingview::{
     ConfigError, Credentials, TradingView, TradingViewConfig,
 };
@@ -30,6 +32,23 @@ pub(super) async fn database(
     };
     let database = Database::connect(config, lifecycle.tracker().clone()).await;
     database.map_err(|error| error.to_string())
+}
+
+/// Where closed bars wait while the database is away. A folder that cannot be used, or that another
+/// process uses, is no reason not to start.
+pub(super) async fn spool(settings: &Settings, lifecycle: &Lifecycle) -> Option<Spool> {
+    let (folder, tasks) = (&settings.data_dir, lifecycle.tracker().clone());
+    match Spool::open(folder, settings.spool_max_bytes, tasks).await {
+        Ok(spool) => Some(spool),
+        Err(error) => {
+            warn!(
+                %error,
+                "no spool in DATA_DIR `{}`: while the database is away, bars wait in memory only",
+                folder.display()
+            );
+            None
+        }
+    }
 }
 
 pub(super) async fn cache(settings: &Settings) -> Result<Cache, String> {

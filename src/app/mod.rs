@@ -70,6 +70,7 @@ impl App {
         let (database, cache, provider, (listener, address)) =
             connect::all(database, cache, provider, listener)?;
         recover(&database).await?;
+        let spool = connect::spool(&settings, &lifecycle).await;
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
         let events = EventBus::new();
@@ -81,6 +82,7 @@ impl App {
             history: Arc::clone(&provider) as _,
             live: live.clone(),
             events: events.clone(),
+            spool,
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();

@@ -25,6 +25,7 @@ mod faults;
 mod grpcurl;
 mod history;
 mod live;
+mod outage;
 mod processes;
 mod requests;
 mod servers;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog;
 use super::feed_state::{FeedState, Subscription};
 use super::feed_task::{Command, FeedTask, Verdict};
 use super::follow::Follow;
@@ -23,6 +24,7 @@ use crate::domain::shared::{DomainEvent, Series, Symbol};
 use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::{Cache, Database, DatabaseError};
+use crate::infrastructure::spool::Spool;
 
 /// Commands that wait for the feed's task at most.
 const COMMANDS: usize = 1_024;
@@ -57,6 +59,8 @@ pub struct QuoteServiceParts {
     pub live: LiveSeries,
     /// Who is told of bars.
     pub events: EventBus<DomainEvent>,
+    /// Where closed bars wait while the database is away; in memory where there is none.
+    pub spool: Option<Spool>,
     /// When to stop, and where tasks run.
     pub lifecycle: Lifecycle,
 }
@@ -78,8 +82,8 @@ pub struct QuoteService {
 }
 
 impl QuoteService {
-    /// Repairs what a crash left in the bar log, restores subscriptions and forming bars, and
-    /// starts the feed's task. `epoch` tells this start of the server from others.
+    /// Repairs what a crash left in the bar log, stores what waits in the spool, restores
+    /// subscriptions and forming bars, and starts the feed's task. `epoch` tells this start of the server from others.
     pub async fn start_up(
         parts: QuoteServiceParts,
         options: FeedOptions,
@@ -87,6 +91,9 @@ impl QuoteService {
     ) -> Result<Self, DatabaseError> {
         let database = parts.database.clone();
         database.bar_log().recover().await?;
+        if let Some(spool) = &parts.spool {
+            backlog::store_left(&database, spool).await?;
+        }
         let hub = Hub::new(epoch, database.bar_log().head().await?.last());
         let (commands, received) = mpsc::channel(COMMANDS);
         let (released, given_up) = mpsc::unbounded_channel();

@@ -12,17 +12,21 @@ use std::collections::{HashMap, HashSet};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 pub(super) use self::fetch::Fetched;
 use self::followed::Followed;
 use super::QuoteError;
+use super::copier::{self, Copies};
 use super::feed_state::{Connection, FeedState, Subscription};
 use super::hub::Hub;
+use super::job::Job;
 use super::quote_service::{FeedOptions, QuoteServiceParts};
-use super::writer::{self, Job};
+use super::retention;
+use super::scribe::Scribe;
+use super::writer::{Standing, Writer};
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::{BarChange, BarManager};
 use crate::domain::quote::SymbolId;
@@ -85,6 +89,8 @@ pub(super) struct FeedTask {
     fetched: mpsc::Receiver<Fetched>,
     fetches: mpsc::Sender<Fetched>,
     jobs: mpsc::Sender<Job>,
+    copies: mpsc::Sender<Copies>,
+    standing: watch::Receiver<Standing>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
     names: HashMap<SymbolId, Symbol>,
@@ -94,8 +100,10 @@ pub(super) struct FeedTask {
     heard_at: Option<Timestamp>,
     /// Symbols whose newest quote is not told yet.
     changed_quotes: HashSet<Symbol>,
-    /// Symbols whose newest quote and forming bars are not copied yet.
+    /// Symbols whose forming bars are not told yet.
     uncopied: HashSet<Symbol>,
+    /// Symbols whose newest quote and forming bars are not in the cache yet.
+    uncached: HashSet<Symbol>,
     changes: Vec<BarChange>,
 }
 
@@ -110,9 +118,15 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
-        let writer =
-            writer::Writer::new(&parts, options.log_retention, hub.clone(), fetches.clone());
+        let (copies, copied) = mpsc::channel(1);
+        let (told, standing) = watch::channel(Standing::default());
+        let scribe = Scribe::new(&parts, hub.clone(), fetches.clone());
+        let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
+        drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), copied)));
+        let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
+        let trim = retention::run(database, options.log_retention, stopping);
+        drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
             parts,
@@ -123,6 +137,8 @@ impl FeedTask {
             fetched: answers,
             fetches,
             jobs,
+            copies,
+            standing,
             symbols: HashMap::new(),
             names: HashMap::new(),
             link: None,
@@ -130,6 +146,7 @@ impl FeedTask {
             heard_at: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
+            uncached: HashSet::new(),
             changes: Vec::new(),
         };
         task.read_subscriptions().await?;
@@ -149,19 +166,22 @@ impl FeedTask {
         }
         loop {
             let due = self.due();
+            // Where nothing more can be kept, the feed is not read: what is missed is an outage.
+            let has_room = self.standing.borrow_and_update().has_room;
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
                 Some(command) = self.received.recv() => self.carry_out(command).await,
                 Some(release) = self.releases.recv() => self.carry_out(release).await,
-                _ = snapshot.tick() => self.save().await,
+                Ok(()) = self.standing.changed() => {}
                 _ = copy.tick() => self.copy(),
-                Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
-                events = next_events(&mut self.link) => match events {
+                _ = snapshot.tick(), if has_room => self.save().await,
+                Some(fetched) = self.fetched.recv(), if has_room => self.take_fetched(fetched).await,
+                events = next_events(&mut self.link), if has_room => match events {
                     Some(events) => self.take_events(events).await,
                     None => self.link_ended().await,
                 },
-                () = sleep_until(due) => self.advance().await,
+                () = sleep_until(due), if has_room => self.advance().await,
             }
         }
         self.stop().await;
