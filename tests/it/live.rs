@@ -24,12 +24,12 @@ use crate::support::{ExportedBar, TestApp, TestSimulator, demo_data, file_bars, 
 
 on_every_engine!(the_real_trades_make_the_real_bars);
 
-const ES: &str = "CME:ES";
+pub const ES: &str = "CME:ES";
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(3);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A folder that holds nothing but trades and `symbols.json`.
-fn only_trades() -> &'static Path {
+pub fn only_trades() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER
         .get_or_init(|| {
@@ -49,16 +49,16 @@ async fn replay(pace: Pace) -> TestSimulator {
     TestSimulator::with(SimulatorConfig { replay, ..SimulatorConfig::new(only_trades()) }).await
 }
 
-fn quote_stream(channel: &Channel) -> QuoteStreamClient<Channel> {
+pub fn quote_stream(channel: &Channel) -> QuoteStreamClient<Channel> {
     QuoteStreamClient::new(channel.clone())
 }
 
-async fn subscribe(quotes: &mut QuoteStreamClient<Channel>) {
+pub async fn subscribe(quotes: &mut QuoteStreamClient<Channel>) {
     let request = pb::SubscribeRequest { symbol: ES.to_owned() };
     quotes.subscribe(request).await.unwrap();
 }
 
-fn bars_of(intervals: &[Interval]) -> pb::StreamBarsRequest {
+pub fn bars_of(intervals: &[Interval]) -> pb::StreamBarsRequest {
     pb::StreamBarsRequest {
         symbols: vec![ES.to_owned()],
         intervals: intervals.iter().map(|interval| (*interval).into()).collect(),
@@ -76,7 +76,7 @@ async fn next(stream: &mut Streaming<pb::BarEvent>) -> pb::BarEvent {
     }
 }
 
-fn es_session() -> Arc<TradingSession> {
+pub fn es_session() -> Arc<TradingSession> {
     let spec = SessionSpec {
         timezone: "America/Chicago".to_owned(),
         session: "1700-1600".to_owned(),
@@ -87,7 +87,7 @@ fn es_session() -> Arc<TradingSession> {
 }
 
 /// What `minutes` come to, bars whose time was over at the end only.
-fn rolled(minutes: &[ExportedBar], interval: shared::Interval) -> Vec<ExportedBar> {
+pub fn rolled(minutes: &[ExportedBar], interval: shared::Interval) -> Vec<ExportedBar> {
     let end = minutes.last().unwrap().time_ms + 60_000;
     let children = minutes.iter().map(|bar| {
         let [open, high, low, close, volume] = bar.values;
@@ -109,7 +109,7 @@ fn rolled(minutes: &[ExportedBar], interval: shared::Interval) -> Vec<ExportedBa
         .collect()
 }
 
-const HIGHER: [(Interval, shared::Interval); 10] = [
+pub const HIGHER: [(Interval, shared::Interval); 10] = [
     (Interval::Interval3m, shared::Interval::M3),
     (Interval::Interval5m, shared::Interval::M5),
     (Interval::Interval15m, shared::Interval::M15),
@@ -122,7 +122,7 @@ const HIGHER: [(Interval, shared::Interval); 10] = [
     (Interval::Interval1d, shared::Interval::D1),
 ];
 
-fn real_minutes() -> Vec<ExportedBar> {
+pub fn real_minutes() -> Vec<ExportedBar> {
     file_bars(&demo_data().join("CME_ES_1m.csv"))
 }
 

@@ -25,6 +25,7 @@ mod faults;
 mod grpcurl;
 mod history;
 mod live;
+mod live_crash;
 mod outage;
 mod processes;
 mod requests;

@@ -43,6 +43,14 @@ impl FeedState {
         }
     }
 
+    /// What is kept of `symbol`.
+    pub async fn get(&self, symbol: &Symbol) -> Result<Option<Bytes>, DatabaseError> {
+        match &self.0 {
+            StateEngine::MongoDb(engine) => engine.get(symbol).await,
+            StateEngine::Sqlite(engine) => engine.get(symbol).await,
+        }
+    }
+
     /// All that is kept, by exchange and code.
     pub async fn load_all(&self) -> Result<Vec<(Symbol, Bytes)>, DatabaseError> {
         let mut states = match &self.0 {

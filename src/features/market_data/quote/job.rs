@@ -15,8 +15,6 @@ pub(super) enum Job {
     Decided(Vec<Decided>),
     /// What a crash would cost; behind all that was decided before.
     Keep(Vec<(Symbol, Bytes)>),
-    /// Nothing is kept of a symbol any more.
-    Forget(Symbol),
     /// A bar that is not over when the feed stops.
     Forming(Series, StoredBar),
     /// From where on a subscribed symbol's closed bars are logged.

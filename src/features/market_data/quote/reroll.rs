@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::feed_task::Rerolled;
 use super::quote_service::QuoteServiceParts;
 use crate::domain::ohlcv::{BarRange, Ohlcv, StoredBar};
 use crate::domain::shared::{Interval, Series};
@@ -19,8 +20,21 @@ impl Children {
         Self { database: parts.database.clone(), sessions: parts.sessions.clone() }
     }
 
-    /// The children of the bar of `series` in `range`, as far as `until`; none where there are none.
-    pub(super) async fn total(
+    /// What the children of the bar of `series` in `range` come to as far as `until`, and what is
+    /// stored of the bar itself.
+    pub(super) async fn reroll(
+        &self,
+        series: &Series,
+        range: BarRange,
+        until: Timestamp,
+    ) -> Result<Rerolled, DatabaseError> {
+        let stored = self.database.bars().stretch(series, range.open(), range.open()).await?;
+        let (series, stored) = (series.clone(), stored.first().copied());
+        let values = self.total(&series, range, until).await?;
+        Ok(Rerolled { series, range, until, values, stored })
+    }
+
+    async fn total(
         &self,
         series: &Series,
         range: BarRange,

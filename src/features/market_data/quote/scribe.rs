@@ -3,21 +3,24 @@
 //! It does not know what happens to a job that could not be written; that is the writer's.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use super::feed_task::Fetched;
+use super::feed_task::Rerolled;
 use super::hub::{Hub, LiveChange};
 use super::job::{Decided, Job};
 use super::quote_service::QuoteServiceParts;
 use super::reroll::Children;
 use crate::common::messaging::EventBus;
-use crate::domain::ohlcv::{Bar, BarRange, Ohlcv, StoredBar};
-use crate::domain::shared::{DomainEvent, EventPayload, Series};
+use crate::domain::ohlcv::services::alike;
+use crate::domain::ohlcv::{Bar, BarSource, StoredBar};
+use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
 use crate::domain::sync::SyncDiff;
 use crate::infrastructure::persistence::{Database, DatabaseError, LogBar, LogFilter};
 
@@ -41,25 +44,26 @@ pub(super) struct Scribe {
     children: Children,
     events: EventBus<DomainEvent>,
     hub: Hub,
-    fetches: mpsc::Sender<Fetched>,
-}
-
-/// What a bar's children come to.
-struct Rerolled {
-    series: Series,
-    range: BarRange,
-    until: Timestamp,
-    values: Ohlcv,
+    /// Unbounded, as the feed's task may be waiting for this one; it asks for no more than it can
+    /// be owed.
+    rerolled: mpsc::UnboundedSender<Rerolled>,
+    /// Bars could not be written: nothing may be kept that takes them for stored.
+    lost: AtomicBool,
 }
 
 impl Scribe {
-    pub(super) fn new(parts: &QuoteServiceParts, hub: Hub, fetches: mpsc::Sender<Fetched>) -> Self {
+    pub(super) fn new(
+        parts: &QuoteServiceParts,
+        hub: Hub,
+        rerolled: mpsc::UnboundedSender<Rerolled>,
+    ) -> Self {
         Self {
             database: parts.database.clone(),
             children: Children::new(parts),
             events: parts.events.clone(),
             hub,
-            fetches,
+            rerolled,
+            lost: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +90,8 @@ impl Scribe {
                 return Err(Unwritten { error, jobs: left.into() });
             }
             error!(%error, "bars could not be written");
+            let is_lost = matches!(job, Job::Decided(_));
+            self.lost.fetch_or(is_lost, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -93,18 +99,17 @@ impl Scribe {
     async fn write_one(&self, job: &Job) -> Result<(), DatabaseError> {
         match job {
             Job::Decided(decided) => self.write_decided(decided).await,
-            Job::Keep(_)
-            | Job::Forget(_)
-            | Job::Forming(..)
-            | Job::LoggedFrom(..)
-            | Job::Barrier(_) => store(&self.database, job).await,
+            Job::Keep(_) if self.lost.load(Ordering::Relaxed) => Ok(()),
+            Job::Keep(_) | Job::Forming(..) | Job::LoggedFrom(..) | Job::Barrier(_) => {
+                store(&self.database, job).await
+            }
         }
     }
 
     /// Writes bars ahead, then tells everything in the order in which it was decided. Nothing is
     /// told before all is written.
     async fn write_decided(&self, decided: &[Decided]) -> Result<(), DatabaseError> {
-        let appended = append(&self.database, decided).await?;
+        let Appended { sequences, outranking } = append(&self.database, decided).await?;
         let logged = self.read_logged().await?;
         let rerolled = self.rerolled(decided).await?;
 
@@ -115,7 +120,7 @@ impl Scribe {
                 Decided::Bar { series, bar, old } => {
                     // Where somebody else wrote the same revision, there is nothing to tell.
                     let index: usize = indexes.next().unwrap_or_default();
-                    let Some(own) = appended.get(&index).copied() else { continue };
+                    let Some(own) = sequences.get(&index).copied() else { continue };
                     self.announce(series, *bar, *old);
                     let until_own = std::iter::from_fn(|| logged.next_if(|(at, _)| *at <= own));
                     told.extend(until_own.map(stored));
@@ -126,8 +131,12 @@ impl Scribe {
         }
         told.extend(logged.map(stored));
         self.hub.put_bars(told);
+        for (series, old, new) in outranking {
+            self.publish(EventPayload::BarRevised { series, old, new });
+        }
         for each in rerolled {
-            self.hand_back(each);
+            // The feed's task may be gone: then it is owed still.
+            drop(self.rerolled.send(each));
         }
         Ok(())
     }
@@ -161,6 +170,10 @@ impl Scribe {
             Some(old) => EventPayload::BarRevised { series, old, new: bar.stored },
             None => EventPayload::BarCompleted { series, bar },
         };
+        self.publish(payload);
+    }
+
+    fn publish(&self, payload: EventPayload) {
         self.events.publish(DomainEvent { time: Timestamp::now(), payload });
     }
 
@@ -169,20 +182,13 @@ impl Scribe {
         let mut rerolled = Vec::new();
         for each in decided {
             let Decided::Reroll { series, range, until } = each else { continue };
-            let (range, until) = (*range, *until);
-            let total = self.children.total(series, range, until);
-            let Some(values) = within(&self.database, total).await? else { continue };
-            rerolled.push(Rerolled { series: series.clone(), range, until, values });
+            match within(&self.database, self.children.reroll(series, *range, *until)).await {
+                Ok(done) => rerolled.push(done),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => warn!(%series, %error, "a bar of {series} cannot be rolled up again"),
+            }
         }
         Ok(rerolled)
-    }
-
-    fn hand_back(&self, Rerolled { series, range, until, values }: Rerolled) {
-        let fetched = Fetched::Rerolled { series, range, until, values };
-        // Not waited for: the feed's task may be waiting for this one.
-        if self.fetches.try_send(fetched).is_err() {
-            warn!("a bar was not rolled up again; its next repair does it");
-        }
     }
 }
 
@@ -204,10 +210,6 @@ async fn store(database: &Database, job: &Job) -> Result<(), DatabaseError> {
     match job {
         Job::Decided(decided) => append(database, decided).await.map(|_| ()),
         Job::Keep(kept) => within(database, database.feed_state().save(kept, now)).await,
-        Job::Forget(symbol) => {
-            let symbol = std::slice::from_ref(symbol);
-            within(database, database.feed_state().delete(symbol)).await
-        }
         Job::Forming(series, bar) => {
             let diff = SyncDiff { inserted: vec![*bar], ..SyncDiff::default() };
             within(database, database.bars().write(series, &diff, now)).await.map(|_| ())
@@ -226,11 +228,16 @@ async fn store(database: &Database, job: &Job) -> Result<(), DatabaseError> {
     }
 }
 
-/// Appends what closed to the log; answers the sequence of each by its index among the bars.
-async fn append(
-    database: &Database,
-    decided: &[Decided],
-) -> Result<HashMap<usize, u64>, DatabaseError> {
+/// What came of bars that were decided.
+struct Appended {
+    /// The sequence of each in the log, by its index among the bars.
+    sequences: HashMap<usize, u64>,
+    /// What was stored, and what replaced it, where more than the bar as it was decided.
+    outranking: Vec<(Series, StoredBar, StoredBar)>,
+}
+
+/// Appends what closed to the log.
+async fn append(database: &Database, decided: &[Decided]) -> Result<Appended, DatabaseError> {
     let bar = |each: &Decided| match each {
         Decided::Bar { series, bar, .. } => {
             Some(LogBar { series: series.clone(), bar: bar.stored })
@@ -240,18 +247,57 @@ async fn append(
     let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
     let log = database.bar_log();
     let appended = within(database, log.append(&bars, Timestamp::now())).await?;
-    Ok(appended.into_iter().map(|(sequence, index)| (index, sequence)).collect())
+    let sequences: HashMap<usize, u64> =
+        appended.into_iter().map(|(sequence, index)| (index, sequence)).collect();
+    let outranking = append_outranking(database, &bars, &sequences).await?;
+    Ok(Appended { sequences, outranking })
 }
 
-/// What is decided one after the other is one write.
-fn joined(job: Job, left: &mut VecDeque<Job>) -> Job {
-    let Job::Decided(mut decided) = job else { return job };
-    while matches!(left.front(), Some(Job::Decided(_))) {
-        if let Some(Job::Decided(more)) = left.pop_front() {
-            decided.extend(more);
-        }
+/// A bar of the provider's may be decided without knowing what is stored, as that was not written
+/// yet: then it is the next revision of that, where it says something else.
+async fn append_outranking(
+    database: &Database,
+    bars: &[LogBar],
+    written: &HashMap<usize, u64>,
+) -> Result<Vec<(Series, StoredBar, StoredBar)>, DatabaseError> {
+    let passed_over = bars.iter().enumerate().filter(|(index, entry)| {
+        entry.bar.source == BarSource::Repair && !written.contains_key(index)
+    });
+    let mut outranking = Vec::new();
+    for (_, LogBar { series, bar }) in passed_over {
+        let (stored, open) = (database.bars(), bar.open_time);
+        let found = within(database, stored.stretch(series, open, open)).await?;
+        let old = found.first().copied().filter(StoredBar::is_final);
+        let Some(old) = old.filter(|old| !alike(&old.values, &bar.values, 0.0)) else { continue };
+        let new = old.revised(bar.values, BarSource::Repair);
+        let next = [LogBar { series: series.clone(), bar: new }];
+        within(database, database.bar_log().append(&next, Timestamp::now())).await?;
+        outranking.push((series.clone(), old, new));
     }
-    Job::Decided(decided)
+    Ok(outranking)
+}
+
+/// What is decided one after the other is one write; of what is kept so, the newest counts.
+fn joined(job: Job, left: &mut VecDeque<Job>) -> Job {
+    match job {
+        Job::Decided(mut decided) => {
+            while let Some(Job::Decided(more)) =
+                left.pop_front_if(|next| matches!(next, Job::Decided(_)))
+            {
+                decided.extend(more);
+            }
+            Job::Decided(decided)
+        }
+        Job::Keep(kept) => {
+            let mut newest: HashMap<Symbol, Bytes> = kept.into_iter().collect();
+            while let Some(Job::Keep(more)) = left.pop_front_if(|next| matches!(next, Job::Keep(_)))
+            {
+                newest.extend(more);
+            }
+            Job::Keep(newest.into_iter().collect())
+        }
+        Job::Forming(..) | Job::LoggedFrom(..) | Job::Barrier(_) => job,
+    }
 }
 
 /// Waits for `step`, but not for ever. A write goes on where nobody waits, and is safe to repeat.

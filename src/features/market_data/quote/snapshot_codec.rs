@@ -15,7 +15,7 @@ use crate::domain::shared::{Interval, Symbol};
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Form {
     version: u32,
     symbol: String,
     event_time: Option<i64>,
@@ -32,10 +32,24 @@ struct Kept {
     parents: Vec<(String, Parent)>,
     refetches: Vec<Range>,
     repairs: Vec<(String, Range)>,
+    #[serde(default)]
+    logged_from: Option<i64>,
+    #[serde(default)]
+    kept_at: i64,
 }
 
-/// Bars that are to be fetched again, and are not yet.
-pub(super) type Repairs = Vec<(Interval, BarRange)>;
+/// All that is kept of a symbol.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Kept {
+    /// Its bars.
+    pub(super) snapshot: TrackSnapshot,
+    /// Bars that are to be fetched again or rolled up again, and are not yet.
+    pub(super) owed: Vec<(Interval, BarRange)>,
+    /// From where on its closed bars are in the bar log.
+    pub(super) logged_from: Option<Timestamp>,
+    /// When this was kept.
+    pub(super) kept_at: Timestamp,
+}
 
 /// Microseconds since 1970.
 pub(super) type Range = (i64, i64);
@@ -71,9 +85,10 @@ struct Parent {
     told: Option<Told>,
 }
 
-/// The bytes of `snapshot` and of the `repairs` that are under way.
-pub(super) fn encode(snapshot: &TrackSnapshot, repairs: &Repairs) -> Bytes {
-    let kept = Kept {
+/// The bytes of `kept`.
+pub(super) fn encode(kept: &Kept) -> Bytes {
+    let snapshot = &kept.snapshot;
+    let form = Form {
         version: VERSION,
         symbol: snapshot.symbol.to_string(),
         event_time: snapshot.event_time.map(time),
@@ -93,46 +108,52 @@ pub(super) fn encode(snapshot: &TrackSnapshot, repairs: &Repairs) -> Bytes {
             .map(|(interval, bar)| (interval.to_string(), parent(bar)))
             .collect(),
         refetches: snapshot.refetches.iter().copied().map(range).collect(),
-        repairs: repairs.iter().map(|(each, of)| (each.to_string(), range(*of))).collect(),
+        repairs: kept.owed.iter().map(|(each, of)| (each.to_string(), range(*of))).collect(),
+        logged_from: kept.logged_from.map(time),
+        kept_at: time(kept.kept_at),
     };
     // Numbers, texts and lists always have a form in JSON.
-    serde_json::to_vec(&kept).unwrap_or_default().into()
+    serde_json::to_vec(&form).unwrap_or_default().into()
 }
 
-/// The snapshot and the repairs in `bytes`; none where another version wrote them, or they are damaged.
-pub(super) fn decode(bytes: &[u8]) -> Option<(TrackSnapshot, Repairs)> {
-    let kept: Kept = serde_json::from_slice(bytes).ok()?;
-    if kept.version != VERSION {
+/// What is kept in `bytes`; none where another version wrote them, or they are damaged.
+pub(super) fn decode(bytes: &[u8]) -> Option<Kept> {
+    let form: Form = serde_json::from_slice(bytes).ok()?;
+    if form.version != VERSION {
         return None;
     }
     let last =
         |(cumulative, at): (f64, Option<i64>)| LastVolume { cumulative, time: at.map(read_time) };
-    let volume = kept.volume.map(last);
-    let days = kept.days.into_iter().map(|(open, day)| Some((read_time(open), read_values(day)?)));
-    let parents = kept
+    let volume = form.volume.map(last);
+    let days = form.days.into_iter().map(|(open, day)| Some((read_time(open), read_values(day)?)));
+    let parents = form
         .parents
         .into_iter()
         .map(|(interval, bar)| Some((interval.parse::<Interval>().ok()?, read_parent(bar)?)));
-    let repairs = kept.repairs.into_iter();
-    let repairs = repairs.map(|(each, of)| Some((each.parse().ok()?, read_range(of)?)));
-    let repairs = repairs.collect::<Option<Repairs>>()?;
+    let owed = form.repairs.into_iter();
+    let owed = owed.map(|(each, of)| Some((each.parse().ok()?, read_range(of)?)));
     let snapshot = TrackSnapshot {
-        symbol: Symbol::parse(&kept.symbol).ok()?,
-        event_time: kept.event_time.map(read_time),
-        last_tick: kept.last_tick.map(read_time),
+        symbol: Symbol::parse(&form.symbol).ok()?,
+        event_time: form.event_time.map(read_time),
+        last_tick: form.last_tick.map(read_time),
         volume,
-        cursor: kept.cursor.map(read_time),
-        since: kept.since.map(read_time),
-        floor: read_time(kept.floor),
-        joined: kept.joined.and_then(read_range),
-        doubt: kept.doubt.map(|(from, to)| (read_time(from), read_time(to))),
-        forgotten: read_time(kept.forgotten),
+        cursor: form.cursor.map(read_time),
+        since: form.since.map(read_time),
+        floor: read_time(form.floor),
+        joined: form.joined.and_then(read_range),
+        doubt: form.doubt.map(|(from, to)| (read_time(from), read_time(to))),
+        forgotten: read_time(form.forgotten),
         days: days.collect::<Option<_>>()?,
-        minutes: kept.minutes.into_iter().map(read_minute).collect::<Option<_>>()?,
+        minutes: form.minutes.into_iter().map(read_minute).collect::<Option<_>>()?,
         parents: parents.collect::<Option<_>>()?,
-        refetches: kept.refetches.into_iter().map(read_range).collect::<Option<_>>()?,
+        refetches: form.refetches.into_iter().map(read_range).collect::<Option<_>>()?,
     };
-    Some((snapshot, repairs))
+    Some(Kept {
+        snapshot,
+        owed: owed.collect::<Option<_>>()?,
+        logged_from: form.logged_from.map(read_time),
+        kept_at: read_time(form.kept_at),
+    })
 }
 
 fn minute(bar: &MinuteBar) -> Minute {

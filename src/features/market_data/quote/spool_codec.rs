@@ -1,7 +1,7 @@
 //! Jobs as entries of the spool, and back.
 //!
-//! What is kept of a symbol is an entry of its own, with the symbol as its subject and no bytes
-//! where nothing is: the spool holds the newest only. All else is JSON with a version in front.
+//! What is kept of a symbol is an entry of its own, with the symbol as its subject: the spool holds
+//! the newest only. All else is JSON with a version in front.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -58,11 +58,6 @@ pub(super) fn encode<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Vec<SpoolEn
                 entries.extend(kept.iter().map(entry));
                 continue;
             }
-            Job::Forget(symbol) => {
-                let subject = Some(symbol.to_string());
-                entries.push(SpoolEntry { subject, bytes: Bytes::new() });
-                continue;
-            }
             Job::Barrier(_) => continue,
         };
         // Numbers, texts and lists always have a form in JSON.
@@ -77,11 +72,7 @@ pub(super) fn encode<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Vec<SpoolEn
 pub(super) fn decode(entry: &SpoolEntry) -> Option<Job> {
     if let Some(subject) = &entry.subject {
         let symbol = Symbol::parse(subject).ok()?;
-        return Some(if entry.bytes.is_empty() {
-            Job::Forget(symbol)
-        } else {
-            Job::Keep(vec![(symbol, entry.bytes.clone())])
-        });
+        return Some(Job::Keep(vec![(symbol, entry.bytes.clone())]));
     }
     let Versioned { version, job } = serde_json::from_slice(&entry.bytes).ok()?;
     if version != VERSION {
@@ -191,7 +182,6 @@ mod tests {
         let jobs = [
             Job::Decided(decided),
             Job::Keep(vec![(symbol(), Bytes::from_static(b"state"))]),
-            Job::Forget(symbol()),
             Job::Forming(series, bar(0)),
             Job::LoggedFrom(symbol(), at(60)),
         ];

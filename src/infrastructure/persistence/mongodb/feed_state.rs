@@ -50,6 +50,20 @@ impl FeedState {
         self.0.finish(save).await
     }
 
+    pub(in super::super) async fn get(
+        &self,
+        symbol: &Symbol,
+    ) -> Result<Option<Bytes>, DatabaseError> {
+        let collection = self.0.raw(COLLECTION);
+        let filter = doc! { "_id": symbol.as_str() };
+        let find = async move {
+            let found = collection.find_one(filter).max_time(DEADLINE).await;
+            let found = found.map_err(|error| database_error(&error))?;
+            found.map(|document| Ok(read_state(&document)?.1)).transpose()
+        };
+        self.0.run(DEADLINE, find).await
+    }
+
     pub(in super::super) async fn load_all(&self) -> Result<Vec<(Symbol, Bytes)>, DatabaseError> {
         let collection = self.0.raw(COLLECTION);
         let load = async move {

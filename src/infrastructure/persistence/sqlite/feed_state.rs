@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 use super::super::millisecond_before;
 use super::{DatabaseError, Sqlite, database_error, immediate};
@@ -37,6 +37,23 @@ impl FeedState {
                 }
                 drop(statement);
                 transaction.commit().map_err(database_error)
+            })
+            .await
+    }
+
+    pub(in super::super) async fn get(
+        &self,
+        symbol: &Symbol,
+    ) -> Result<Option<Bytes>, DatabaseError> {
+        let symbol = symbol.clone();
+        self.0
+            .read(move |connection| {
+                let sql = "SELECT state FROM feed_state WHERE exchange = ?1 AND symbol = ?2";
+                let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
+                let key = [symbol.exchange(), symbol.code()];
+                let state = statement.query_row(key, |row| row.get::<_, Vec<u8>>(0));
+                let state = state.optional().map_err(database_error)?;
+                Ok(state.map(Bytes::from))
             })
             .await
     }

@@ -137,9 +137,14 @@ impl Track {
         if !is_period(interval) {
             return false;
         }
-        let Some(since) = self.since.filter(|since| slot.contains(*since)) else { return false };
+        self.since.is_some_and(|since| slot.contains(since)) && slot.open() < self.first_day()
+    }
+
+    /// When the day opened on which tracking began.
+    pub(super) fn first_day(&self) -> Timestamp {
+        let Some(since) = self.since else { return Timestamp::MIN };
         let day = self.session.trading_day_at(since).and_then(|day| self.session.day_range(day));
-        slot.open() < day.map_or(since, |day| day.open())
+        day.map_or(since, |day| day.open())
     }
 
     /// Tells closed bars that were not told, or that have other values now.

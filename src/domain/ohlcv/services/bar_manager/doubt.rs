@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::change::BarChange;
 use super::track::Track;
 use crate::domain::ohlcv::BarRange;
+use crate::domain::shared::Interval;
 
 /// Stretches of closed bars that wait to be told as [`Refetch`](super::BarChange::Refetch); one
 /// more is merged into the last.
@@ -23,6 +25,18 @@ impl Track {
                 *last = BarRange::new(open, close).unwrap_or(*last);
             }
             _ => self.refetches.push(range),
+        }
+    }
+
+    /// Bars of `interval` in `range` were still to be fetched again when the process ended: at once
+    /// where they are closed, else after their close.
+    pub(super) fn owe(&mut self, interval: Interval, range: BarRange, out: &mut Vec<BarChange>) {
+        let closed = self.cursor.map_or(range.open(), |cursor| range.close().min(cursor));
+        if let Some(closed) = BarRange::new(range.open(), closed) {
+            out.push(BarChange::Refetch { series: self.series(interval), range: closed });
+        }
+        if closed < range.close() {
+            self.add_doubt(range.open(), range.close());
         }
     }
 

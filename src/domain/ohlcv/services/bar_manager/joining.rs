@@ -56,12 +56,12 @@ impl Track {
             self.volume.rebase(point.volume, point.time, point.before_first_trade);
         }
         self.event_time = self.event_time.max(point.time);
+        let restored = std::mem::take(&mut self.restored);
         let clock = self.clock(now, rules);
-        if let (true, Some(last), Some(clock)) = (self.restored, self.last_tick, clock) {
+        if let (true, Some(last), Some(clock)) = (restored, self.last_tick, clock) {
             self.add_doubt(last, clock.max(last));
             self.leap = clock;
         }
-        self.restored = false;
         let traded = point.time.filter(|_| !point.before_first_trade);
         self.joined = traded.and_then(|time| self.base.bar_at(time));
         self.awaits_seed = point.seed_follows;

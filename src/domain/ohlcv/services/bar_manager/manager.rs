@@ -10,7 +10,7 @@ use super::joining::{JoinPoint, Seed};
 use super::repair::RepairedBar;
 use super::rules::{BarRules, FUTURE_TOLERANCE, FeedClock, after};
 use super::track::Track;
-use crate::domain::ohlcv::{Bar, Ohlcv};
+use crate::domain::ohlcv::{Bar, BarRange, Ohlcv};
 use crate::domain::quote::{QuoteTick, SymbolId};
 use crate::domain::shared::{Interval, Symbol};
 
@@ -97,6 +97,20 @@ impl BarManager {
             track.outage(from, to.max(from), out);
         }
         sort_from(out, start);
+    }
+
+    /// Bars of `interval` in `range` were told as [`BarChange::Refetch`] or [`BarChange::Reroll`]
+    /// to a process that ended before it was done: asked for again, once they are closed.
+    pub fn owe(
+        &mut self,
+        id: SymbolId,
+        interval: Interval,
+        range: BarRange,
+        out: &mut Vec<BarChange>,
+    ) {
+        if let Some(track) = self.track_mut(id) {
+            track.owe(interval, range, out);
+        }
     }
 
     /// How late the provider says a symbol's quotes are: its bars close so much later on

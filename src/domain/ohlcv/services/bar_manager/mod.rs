@@ -27,7 +27,7 @@ pub use joining::{JoinPoint, Seed};
 pub use lane::ParentBar;
 pub use manager::BarManager;
 pub use minute::{BarVolume, MinuteBar};
-pub use repair::RepairedBar;
+pub use repair::{RepairedBar, alike};
 pub use rolled::Rolled;
 pub use rules::{BarRules, FUTURE_TOLERANCE, FeedClock};
 pub use snapshot::TrackSnapshot;

@@ -135,9 +135,19 @@ impl Track {
         out: &mut Vec<BarChange>,
     ) {
         let Some(cursor) = self.cursor else { return };
+        let (floor, first) = (self.floor, self.first_day().max(self.floor));
         for lane in self.lanes.iter_mut().filter(|lane| chosen(lane.interval)) {
             let Some(range) = lane.bar_at(child.open()) else { continue };
             let is_gone = range.close() <= cursor && lane.find(child.open()).is_none();
+            let begins = if is_period(lane.interval) { first } else { floor };
+            if range.open() < begins {
+                // Its first children were never stored: it is fetched, after its close.
+                if is_gone {
+                    let series = Series::new(self.symbol.clone(), lane.interval);
+                    out.push(BarChange::Refetch { series, range });
+                }
+                continue;
+            }
             let until = if is_gone {
                 Some(range.close())
             } else {
@@ -176,20 +186,23 @@ impl Track {
         true
     }
 
-    /// Whether the provider says of a bar what is known of it. A volume it does not tell is no
-    /// difference.
     fn alike(&self, told: &StoredBar, said: &Ohlcv) -> bool {
-        let known = &told.values;
-        let prices = |bar: &Ohlcv| [bar.open(), bar.high(), bar.low(), bar.close()];
-        #[expect(clippy::float_cmp, reason = "prices compare exactly: they are only copied")]
-        let same = prices(known) == prices(said);
         let day = self.volume.last().map_or(0.0, |last| last.cumulative);
-        same && match (known.volume(), said.volume()) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(known), Some(said)) => {
-                (known - said).abs() <= (said * BAR_TOLERANCE).max(day * DAY_TOLERANCE)
-            }
+        alike(&told.values, said, day)
+    }
+}
+
+/// Whether the provider says of a bar what is known of it, on a day whose volume is `day` so far. A
+/// volume it does not tell is no difference.
+pub fn alike(known: &Ohlcv, said: &Ohlcv, day: f64) -> bool {
+    let prices = |bar: &Ohlcv| [bar.open(), bar.high(), bar.low(), bar.close()];
+    #[expect(clippy::float_cmp, reason = "prices compare exactly: they are only copied")]
+    let same = prices(known) == prices(said);
+    same && match (known.volume(), said.volume()) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(known), Some(said)) => {
+            (known - said).abs() <= (said * BAR_TOLERANCE).max(day * DAY_TOLERANCE)
         }
     }
 }

@@ -98,7 +98,7 @@ impl Track {
         };
         for minute in &snapshot.minutes {
             let known = find(Interval::M1, minute.range.open(), minute.told);
-            let minute = known.map_or(*minute, |known| stored_minute(minute.range, known));
+            let minute = known.map_or(*minute, |known| stored_minute(minute, known));
             track.minutes.push_back(minute);
         }
         for (interval, parent) in &snapshot.parents {
@@ -117,8 +117,10 @@ fn fixed(stored: &StoredBar) -> Option<Ohlcv> {
     (stored.source != BarSource::Ticks).then_some(stored.values)
 }
 
-fn stored_minute(range: BarRange, stored: StoredBar) -> MinuteBar {
+fn stored_minute(kept: &MinuteBar, stored: StoredBar) -> MinuteBar {
+    let range = kept.range;
     let mut minute = MinuteBar::known(range, stored.values);
+    minute.doubtful = kept.doubtful;
     minute.volume = BarVolume { sum: stored.values.volume(), stretch: None };
     minute.ticks = stored.tick_count.unwrap_or(0);
     minute.last_time = range.close();

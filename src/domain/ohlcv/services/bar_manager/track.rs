@@ -103,6 +103,8 @@ impl Track {
     pub(super) fn clock(&self, now: Timestamp, rules: &BarRules) -> Option<Timestamp> {
         match rules.clock {
             FeedClock::Event => self.event_time,
+            // Until the join, nobody knows what was missed: time stands still.
+            FeedClock::Wall if self.restored => self.event_time,
             FeedClock::Wall => {
                 let own = before(now, self.delay);
                 // A feed that is ahead closes bars, but none before its time.
@@ -114,6 +116,9 @@ impl Track {
 
     /// When the next bar closes on the machine's clock, without a further tick.
     pub(super) fn deadline(&self, rules: &BarRules) -> Option<Timestamp> {
+        if self.restored {
+            return None;
+        }
         let close = self.base.slot?.close();
         let due = after(close, rules.grace);
         let told = self.event_time.is_some_and(|time| time >= due);

@@ -1,9 +1,11 @@
 //! What the bar manager decided, on its way to the writer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::FeedTask;
-use super::fetch::{self, Fetched};
+use super::fetch::{self, Fetched, Rerolled};
 use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
 use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
@@ -18,12 +20,14 @@ impl FeedTask {
         self.hand_on().await;
     }
 
-    /// Hands what was decided to the writer, in order.
+    /// Hands what was decided to the writer, in order. What is owed from here on is written down
+    /// first: a crash in between may leave bars in doubt, and never forgets the doubt.
     pub(super) async fn hand_on(&mut self) {
         if self.changes.is_empty() {
             return;
         }
-        let mut decided = Vec::new();
+        let (mut decided, mut refetches) = (Vec::new(), Vec::new());
+        let mut owing = BTreeSet::new();
         for change in std::mem::take(&mut self.changes) {
             match change {
                 BarChange::Closed { series, bar } => {
@@ -36,10 +40,18 @@ impl FeedTask {
                     decided.push(Decided::Live(LiveChange::IntervalClosed(series, close_time)));
                 }
                 BarChange::Refetch { series, range } => {
-                    self.repair(series, range);
+                    let followed = self.symbols.get_mut(&series.symbol);
+                    if followed.is_some_and(|followed| followed.owed.refetch(&series, range)) {
+                        owing.insert(series.symbol.clone());
+                        refetches.push((series, range));
+                    }
                 }
                 BarChange::Reroll { series, range, until } => {
-                    decided.push(Decided::Reroll { series, range, until });
+                    let followed = self.symbols.get_mut(&series.symbol);
+                    if followed.is_some_and(|followed| followed.owed.reroll(&series, range)) {
+                        owing.insert(series.symbol.clone());
+                        decided.push(Decided::Reroll { series, range, until });
+                    }
                 }
                 BarChange::FormingChanged { symbol } => {
                     if let Some(symbol) = self.names.get(&symbol) {
@@ -48,8 +60,25 @@ impl FeedTask {
                 }
             }
         }
+        self.write_debts(&owing).await;
         if !decided.is_empty() {
             self.write(Job::Decided(decided)).await;
+        }
+        for (series, range) in refetches {
+            self.fetch_again(series, range);
+        }
+    }
+
+    /// Writes down what is owed, with the bars as they were kept last: those of now are not
+    /// stored yet.
+    async fn write_debts(&mut self, owing: &BTreeSet<Symbol>) {
+        let kept = owing.iter().filter_map(|symbol| {
+            let snapshot = self.symbols.get(symbol)?.kept.clone()?;
+            self.kept(snapshot)
+        });
+        let kept: Vec<_> = kept.collect();
+        if !kept.is_empty() {
+            self.write(Job::Keep(kept)).await;
         }
     }
 
@@ -59,13 +88,8 @@ impl FeedTask {
         self.write(Job::Decided(vec![gap])).await;
     }
 
-    /// Has bars fetched again, and remembers that until they are.
-    pub(super) fn repair(&mut self, series: Series, range: BarRange) {
-        if let Some(followed) = self.symbols.get_mut(&series.symbol) {
-            followed.repairs.push((series.interval, range));
-            followed.repairs_changed = true;
-        }
-        fetch::repair(&self.parts, series, range, self.fetches.clone());
+    fn fetch_again(&self, series: Series, range: BarRange) {
+        fetch::repair(&self.parts, series, range, &self.repairing, self.fetches.clone());
     }
 
     /// Takes in what was fetched in the background.
@@ -89,23 +113,43 @@ impl FeedTask {
                 if let Some(id) = self.manager.id_of(&series.symbol) {
                     self.manager.apply_repair(id, series.interval, &bars, &mut self.changes);
                 }
-                if let Some(followed) = self.symbols.get_mut(&series.symbol).filter(|_| done) {
-                    followed.repairs.retain(|repair| *repair != (series.interval, range));
-                    followed.repairs_changed = true;
-                }
-            }
-            Fetched::Rerolled { series, range, until, values } => {
-                let Some(id) = self.manager.id_of(&series.symbol) else { return };
-                let open_time = range.open();
-                if until >= range.close() {
-                    let bar = RepairedBar { open_time, values, stored: None };
-                    self.manager.apply_repair(id, series.interval, &[bar], &mut self.changes);
-                } else {
-                    self.manager.replace_head(id, series.interval, open_time, until, values);
-                }
+                self.advance().await;
+                self.refetched(series, range, done);
             }
         }
         self.advance().await;
+    }
+
+    /// What came of it is on its way to the writer: only now is it owed no longer.
+    fn refetched(&mut self, series: Series, range: BarRange, done: bool) {
+        let followed = self.symbols.get_mut(&series.symbol).filter(|_| done);
+        if followed.is_some_and(|followed| followed.owed.refetched(series.interval, range)) {
+            self.changes.push(BarChange::Refetch { series, range });
+        }
+    }
+
+    /// Takes in what a bar's children come to.
+    pub(super) async fn take_rerolled(&mut self, rerolled: Rerolled) {
+        let Rerolled { series, range, until, values, stored } = rerolled;
+        let interval = series.interval;
+        let Some(id) = self.manager.id_of(&series.symbol) else { return };
+        let owed = self.symbols.get(&series.symbol).map(|followed| &followed.owed);
+        let is_last = owed.is_some_and(|owed| owed.is_last_reroll(interval, range));
+        let open_time = range.open();
+        match values.filter(|_| is_last) {
+            Some(values) if until >= range.close() => {
+                let bar = RepairedBar { open_time, values, stored };
+                self.manager.apply_repair(id, interval, &[bar], &mut self.changes);
+            }
+            Some(values) => {
+                self.manager.replace_head(id, interval, open_time, until, values);
+            }
+            None => {}
+        }
+        self.advance().await;
+        if let Some(followed) = self.symbols.get_mut(&series.symbol) {
+            followed.owed.rerolled(interval, range);
+        }
     }
 }
 

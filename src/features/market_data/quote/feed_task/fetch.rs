@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Duration, sleep};
 use tracing::{debug, warn};
 
@@ -16,8 +15,9 @@ use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::symbol::{SymbolAggregate, TradingSession};
 use crate::features::market_data::quote::quote_service::QuoteServiceParts;
-use crate::features::market_data::quote::snapshot_codec;
+use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryPage, HistoryRequest, ProviderError};
+use crate::infrastructure::persistence::DatabaseError;
 
 /// Daily bars that a join asks for: the earlier of a week's and a month's first session.
 const DAYS: u32 = 32;
@@ -25,7 +25,9 @@ const DAYS: u32 = 32;
 const MINUTES: u32 = 1_500;
 /// How long is waited before a symbol, or a bar that is not finished yet, is asked for again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// How often a repair is tried.
+/// The longest wait for a provider that is away.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// How often a provider is asked that has not finished a bar.
 const REPAIR_TRIES: u32 = 12;
 /// Bars that a repair asks for first, and where those do not reach back far enough.
 const REPAIR_DEPTHS: [u32; 3] = [50, 1_000, 5_000];
@@ -50,17 +52,21 @@ pub(in crate::features::market_data::quote) enum Fetched {
         /// Whether nothing more is to come.
         done: bool,
     },
-    /// What a bar's children in the database come to.
-    Rerolled {
-        /// Whose.
-        series: Series,
-        /// The bar.
-        range: BarRange,
-        /// How far.
-        until: Timestamp,
-        /// What they come to.
-        values: Ohlcv,
-    },
+}
+
+/// A bar as its children in the database make it.
+#[derive(Debug)]
+pub(in crate::features::market_data::quote) struct Rerolled {
+    /// Whose.
+    pub(in crate::features::market_data::quote) series: Series,
+    /// The bar.
+    pub(in crate::features::market_data::quote) range: BarRange,
+    /// How far its children were read.
+    pub(in crate::features::market_data::quote) until: Timestamp,
+    /// What they come to; none where there is none.
+    pub(in crate::features::market_data::quote) values: Option<Ohlcv>,
+    /// The bar as it is stored.
+    pub(in crate::features::market_data::quote) stored: Option<StoredBar>,
 }
 
 /// What is needed to take ticks of a symbol.
@@ -71,7 +77,7 @@ pub(in crate::features::market_data::quote) struct Resolved {
     /// Daily bars.
     pub(super) days: Vec<(Timestamp, Ohlcv)>,
     /// What was kept of its bars.
-    pub(super) kept: Option<Bytes>,
+    pub(super) kept: Option<Kept>,
     /// What is stored under the keys of what was kept.
     pub(super) stored: Vec<(Interval, StoredBar)>,
     /// When the newest one-minute bar opens that the feed has closed before.
@@ -105,7 +111,8 @@ pub(super) async fn resolve(
     }
     let session = session.unwrap_or_else(|| Arc::new(TradingSession::around_the_clock()));
     let days = page.map_or_else(Vec::new, |page| values(&page));
-    let (kept, stored) = kept(parts, symbol).await?;
+    let kept = kept(parts, symbol).await;
+    let (kept, stored) = kept.map_err(|error| unavailable(parts, &error.to_string()))?;
     let newest = parts.database.bars().newest(&Series::new(symbol.clone(), Interval::M1)).await;
     let newest = newest.map_err(|error| unavailable(parts, &error.to_string()))?;
     let newest = newest.filter(|bar| bar.source != BarSource::Provider);
@@ -153,27 +160,36 @@ pub(super) fn seed(
     drop(lifecycle.spawn("seed symbol", Box::pin(task)));
 }
 
-/// Fetches the bars of `range` again, until the provider has finished them all.
+/// Fetches the bars of `range` again, until the provider has finished them all. A provider that is
+/// away is waited for.
 pub(super) fn repair(
     parts: &QuoteServiceParts,
     series: Series,
     range: BarRange,
+    repairing: &Arc<Semaphore>,
     fetches: mpsc::Sender<Fetched>,
 ) {
     let (parts, stopping) = (parts.clone(), parts.lifecycle.token());
-    let lifecycle = parts.lifecycle.clone();
+    let (lifecycle, repairing) = (parts.lifecycle.clone(), Arc::clone(repairing));
     let answer = move |series: Series, bars, done| Fetched::Repaired { series, range, bars, done };
     let task = async move {
-        for _ in 0..REPAIR_TRIES {
-            match repaired(&parts, &series, range).await {
+        let (mut tries, mut wait) = (0, RETRY_AFTER);
+        while tries < REPAIR_TRIES {
+            let turn = stopping.run_until_cancelled(repairing.acquire()).await;
+            let Some(Ok(turn)) = turn else { return };
+            let outcome = repaired(&parts, &series, range).await;
+            drop(turn);
+            match outcome {
                 Ok((bars, done)) => {
                     drop(fetches.send(answer(series.clone(), bars, done)).await);
                     if done {
                         return;
                     }
+                    (tries, wait) = (tries + 1, RETRY_AFTER);
                 }
                 Err(error) if is_passing(&error) => {
                     debug!(%series, %error, "a repair of {series} waits");
+                    wait = (wait * 2).min(LONGEST_WAIT);
                 }
                 Err(ProviderError::NoData { .. }) => break,
                 Err(error) => {
@@ -181,7 +197,7 @@ pub(super) fn repair(
                     break;
                 }
             }
-            if stopping.run_until_cancelled(sleep(RETRY_AFTER)).await.is_none() {
+            if stopping.run_until_cancelled(sleep(wait)).await.is_none() {
                 // What is under way is kept, and goes on with the next start.
                 return;
             }
@@ -228,24 +244,21 @@ async fn repaired(
 async fn kept(
     parts: &QuoteServiceParts,
     symbol: &Symbol,
-) -> Result<(Option<Bytes>, Vec<(Interval, StoredBar)>), ProviderError> {
-    let failed = |error: crate::infrastructure::persistence::DatabaseError| {
-        unavailable(parts, &error.to_string())
-    };
-    let all = parts.database.feed_state().load_all().await.map_err(failed)?;
-    let bytes = all.into_iter().find(|(kept, _)| kept == symbol).map(|(_, bytes)| bytes);
-    let Some((snapshot, _)) = bytes.as_deref().and_then(snapshot_codec::decode) else {
+) -> Result<(Option<Kept>, Vec<(Interval, StoredBar)>), DatabaseError> {
+    let bytes = parts.database.feed_state().get(symbol).await?;
+    let kept = bytes.as_deref().and_then(snapshot_codec::decode);
+    let Some(kept) = kept.filter(|kept| kept.snapshot.symbol == *symbol) else {
         return Ok((None, Vec::new()));
     };
-    let minutes = snapshot.minutes.iter().map(|bar| (Interval::M1, bar.range.open()));
-    let parents = snapshot.parents.iter().map(|(interval, bar)| (*interval, bar.range.open()));
+    let minutes = kept.snapshot.minutes.iter().map(|bar| (Interval::M1, bar.range.open()));
+    let parents = kept.snapshot.parents.iter().map(|(interval, bar)| (*interval, bar.range.open()));
     let mut stored = Vec::new();
     for (interval, open) in minutes.chain(parents) {
         let series = Series::new(symbol.clone(), interval);
-        let found = parts.database.bars().stretch(&series, open, open).await.map_err(failed)?;
+        let found = parts.database.bars().stretch(&series, open, open).await?;
         stored.extend(found.into_iter().map(|bar| (interval, bar)));
     }
-    Ok((bytes, stored))
+    Ok((Some(kept), stored))
 }
 
 async fn first_page(

@@ -14,7 +14,7 @@ use crate::features::market_data::quote::copier::Copies;
 use crate::features::market_data::quote::feed_state::Connection;
 use crate::features::market_data::quote::hub::LatestQuote;
 use crate::features::market_data::quote::job::Job;
-use crate::features::market_data::quote::snapshot_codec;
+use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::features::market_data::quote::wire;
 use crate::infrastructure::interfaces::{FeedEvent, FeedState, ProviderError, UpdateKind};
 use crate::infrastructure::persistence::cache::keys::{current_bar, latest_quote};
@@ -185,22 +185,43 @@ impl FeedTask {
 
     /// Writes down what a crash would cost, behind all bars that are decided by now.
     pub(super) async fn save(&mut self) {
+        self.hand_on().await;
         let mut snapshots = self.manager.take_snapshot();
         for (symbol, followed) in &mut self.symbols {
             let is_taken = snapshots.iter().any(|snapshot| snapshot.symbol == *symbol);
-            if std::mem::take(&mut followed.repairs_changed) && !is_taken {
+            if std::mem::take(&mut followed.owed.changed) && !is_taken {
                 snapshots.extend(followed.id.and_then(|id| self.manager.snapshot(id)));
             }
         }
-        let none = Vec::new();
-        let encoded = |snapshot: &TrackSnapshot| {
-            let repairs = self.symbols.get(&snapshot.symbol).map_or(&none, |each| &each.repairs);
-            (snapshot.symbol.clone(), snapshot_codec::encode(snapshot, repairs))
-        };
-        let kept: Vec<(Symbol, Bytes)> = snapshots.iter().map(encoded).collect();
+        for snapshot in &snapshots {
+            if let Some(followed) = self.symbols.get_mut(&snapshot.symbol) {
+                followed.kept = Some(snapshot.clone());
+            }
+        }
+        let kept: Vec<_> = snapshots.into_iter().filter_map(|each| self.kept(each)).collect();
         if !kept.is_empty() {
             self.write(Job::Keep(kept)).await;
         }
+    }
+
+    /// The same for one symbol.
+    pub(super) async fn save_symbol(&mut self, symbol: &Symbol) {
+        self.hand_on().await;
+        let Some(followed) = self.symbols.get_mut(symbol) else { return };
+        let Some(snapshot) = followed.id.and_then(|id| self.manager.snapshot(id)) else { return };
+        followed.kept = Some(snapshot.clone());
+        if let Some(kept) = self.kept(snapshot) {
+            self.write(Job::Keep(vec![kept])).await;
+        }
+    }
+
+    /// What is kept of a symbol, with its bars as of `snapshot`.
+    pub(super) fn kept(&self, snapshot: TrackSnapshot) -> Option<(Symbol, Bytes)> {
+        let followed = self.symbols.get(&snapshot.symbol)?;
+        let symbol = snapshot.symbol.clone();
+        let (owed, logged_from) = (followed.owed.list(), followed.logged_from);
+        let kept = Kept { snapshot, owed, logged_from, kept_at: Timestamp::now() };
+        Some((symbol, snapshot_codec::encode(&kept)))
     }
 
     /// Keeps every bar that is not over, as forming.

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::Verdict;
+use super::owed::Owed;
 use crate::domain::ohlcv::Ohlcv;
+use crate::domain::ohlcv::services::TrackSnapshot;
 use crate::domain::quote::{Quote, SymbolId};
 use crate::features::market_data::quote::feed_state::SubscriptionState;
-use crate::features::market_data::quote::snapshot_codec::Repairs;
 use crate::infrastructure::interfaces::ProviderError;
 
 /// How far following a symbol is.
@@ -50,9 +51,10 @@ pub(super) struct Followed {
     /// Daily bars from when it was looked up.
     pub(super) days: Vec<(Timestamp, Ohlcv)>,
     pub(super) error: Option<ProviderError>,
-    /// Bars that are to be fetched again, and are not yet; whether that is written down.
-    pub(super) repairs: Repairs,
-    pub(super) repairs_changed: bool,
+    /// What was kept of its bars last.
+    pub(super) kept: Option<TrackSnapshot>,
+    /// What is to be done about closed bars, and is not yet.
+    pub(super) owed: Owed,
     /// Who waits to hear whether the provider knows it.
     pub(super) waiting: Vec<mpsc::UnboundedSender<Verdict>>,
 }
@@ -76,7 +78,7 @@ impl Followed {
     pub(super) fn forget_progress(&mut self) -> Option<SymbolId> {
         (self.progress, self.error) = (Progress::Waiting, None);
         (self.joined_before, self.cut_at) = (false, None);
-        self.repairs.clear();
+        (self.kept, self.owed) = (None, Owed::default());
         self.id.take()
     }
 

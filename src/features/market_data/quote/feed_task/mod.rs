@@ -5,18 +5,21 @@ mod changes;
 mod fetch;
 mod flow;
 mod followed;
+mod joining;
+mod owed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-pub(super) use self::fetch::Fetched;
+pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
 use super::QuoteError;
 use super::copier::{self, Copies};
@@ -43,6 +46,8 @@ const PROVIDER_COMMANDS: usize = 4_096;
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
 const FETCHED: usize = 1_024;
+/// Repairs that the provider is asked for at a time.
+const REPAIRS_AT_A_TIME: usize = 8;
 /// Between two looks for bars that are due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often the newest quotes and forming bars are copied.
@@ -87,7 +92,10 @@ pub(super) struct FeedTask {
     received: mpsc::Receiver<Command>,
     releases: mpsc::UnboundedReceiver<Command>,
     fetched: mpsc::Receiver<Fetched>,
+    rerolled: mpsc::UnboundedReceiver<Rerolled>,
     fetches: mpsc::Sender<Fetched>,
+    /// Repairs that are fetched at a time.
+    repairing: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
     copies: mpsc::Sender<Copies>,
     standing: watch::Receiver<Standing>,
@@ -119,8 +127,9 @@ impl FeedTask {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
         let (copies, copied) = mpsc::channel(1);
+        let (rerolls, rerolled) = mpsc::unbounded_channel();
         let (told, standing) = watch::channel(Standing::default());
-        let scribe = Scribe::new(&parts, hub.clone(), fetches.clone());
+        let scribe = Scribe::new(&parts, hub.clone(), rerolls);
         let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), copied)));
@@ -135,7 +144,9 @@ impl FeedTask {
             received,
             releases,
             fetched: answers,
+            rerolled,
             fetches,
+            repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
             copies,
             standing,
@@ -176,6 +187,9 @@ impl FeedTask {
                 Ok(()) = self.standing.changed() => {}
                 _ = copy.tick() => self.copy(),
                 _ = snapshot.tick(), if has_room => self.save().await,
+                Some(rerolled) = self.rerolled.recv(), if has_room => {
+                    self.take_rerolled(rerolled).await;
+                }
                 Some(fetched) = self.fetched.recv(), if has_room => self.take_fetched(fetched).await,
                 events = next_events(&mut self.link), if has_room => match events {
                     Some(events) => self.take_events(events).await,

@@ -2,18 +2,16 @@
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::fetch::{self, Fetched};
 use super::followed::{Followed, Progress};
 use super::{FeedTask, Verdict};
-use crate::domain::ohlcv::services::{FeedClock, Seed};
-use crate::domain::quote::SymbolId;
-use crate::domain::shared::{Series, Symbol};
+use crate::domain::shared::Symbol;
 use crate::features::market_data::Live;
 use crate::features::market_data::quote::QuoteError;
 use crate::features::market_data::quote::feed_state::Subscription;
-use crate::features::market_data::quote::snapshot_codec;
+use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::infrastructure::interfaces::{FeedCommand, ProviderError};
 use crate::infrastructure::persistence::{DatabaseError, Subscribed};
 
@@ -34,18 +32,49 @@ impl FeedTask {
                 (followed.subscribed_at, followed.logged_from) = (Some(created_at), logged_from);
             }
         }
+        self.read_kept().await?;
         self.count();
         Ok(())
     }
 
+    /// Where the log of symbols begins that only streams followed; they may come back with a
+    /// cursor. What is older than the log is of no use to them.
+    async fn read_kept(&self) -> Result<(), DatabaseError> {
+        let states = self.parts.database.feed_state();
+        let oldest = Timestamp::now().saturating_sub(self.options.log_retention);
+        let oldest = oldest.unwrap_or(Timestamp::MIN);
+        let mut old = Vec::new();
+        for (symbol, bytes) in states.load_all().await? {
+            if self.symbols.contains_key(&symbol) {
+                continue;
+            }
+            match snapshot_codec::decode(&bytes).filter(|kept| kept.kept_at >= oldest) {
+                Some(Kept { logged_from, .. }) => {
+                    self.parts.live.set(&symbol, Live { tracked: false, logged_from });
+                }
+                None => old.push(symbol),
+            }
+        }
+        states.delete(&old).await
+    }
+
+    /// A symbol that is, or begins to be, followed.
+    fn entry(&mut self, symbol: &Symbol) -> &mut Followed {
+        let live = &self.parts.live;
+        self.symbols.entry(symbol.clone()).or_insert_with(|| Followed {
+            logged_from: live.of(symbol).logged_from,
+            ..Followed::default()
+        })
+    }
+
     pub(super) async fn subscribe(&mut self, symbol: Symbol) -> Result<Subscription, QuoteError> {
         let now = Timestamp::now();
-        let known = self.symbols.get(&symbol);
-        let created_at = known.and_then(|followed| followed.subscribed_at).unwrap_or(now);
-        let logged_from = known.and_then(|followed| followed.logged_from);
+        let known = self.symbols.get(&symbol).and_then(|followed| followed.subscribed_at);
+        let created_at = known.unwrap_or(now);
+        let logged_from = self.parts.live.of(&symbol).logged_from;
         let row = Subscribed { symbol: symbol.clone(), created_at, logged_from };
         self.parts.database.subscriptions().put(&row).await?;
-        self.symbols.entry(symbol.clone()).or_default().subscribed_at = Some(created_at);
+        self.entry(&symbol).subscribed_at = Some(created_at);
         self.count();
         self.begin(&symbol);
         Ok(self.subscription(&symbol, created_at))
@@ -78,7 +107,7 @@ impl FeedTask {
         verdicts: &mpsc::UnboundedSender<Verdict>,
     ) {
         for symbol in symbols {
-            let followed = self.symbols.entry(symbol.clone()).or_default();
+            let followed = self.entry(&symbol);
             followed.streams += 1;
             followed.waiting.push(verdicts.clone());
             match (followed.progress, followed.error.clone()) {
@@ -128,43 +157,6 @@ impl FeedTask {
         drop(self.parts.lifecycle.spawn("resolve symbol", Box::pin(task)));
     }
 
-    /// The session is known: the bars go on where they were kept, and the provider is asked to
-    /// follow the symbol.
-    pub(super) async fn resolved(
-        &mut self,
-        symbol: Symbol,
-        outcome: Result<fetch::Resolved, ProviderError>,
-    ) {
-        let Some(followed) = self.symbols.get_mut(&symbol) else { return };
-        if followed.progress != Progress::Resolving {
-            return;
-        }
-        match outcome {
-            Ok(resolved) => {
-                let kept = resolved.kept.as_deref().and_then(snapshot_codec::decode);
-                let kept = kept.filter(|(snapshot, _)| snapshot.symbol == symbol);
-                let (id, repairs) = match kept {
-                    Some((snapshot, repairs)) => {
-                        let (session, stored) = (&resolved.session, &resolved.stored);
-                        (self.manager.restore(&snapshot, session, stored), repairs)
-                    }
-                    None => (self.manager.track(&symbol, &resolved.session), Vec::new()),
-                };
-                followed.id = Some(id);
-                followed.days = resolved.days;
-                followed.closed_before = resolved.newest;
-                followed.progress = Progress::Joining;
-                followed.snapshot_begins = true;
-                self.names.insert(id, symbol.clone());
-                for (interval, range) in repairs {
-                    self.repair(Series::new(symbol.clone(), interval), range);
-                }
-                self.tell_provider(FeedCommand::Add(symbol)).await;
-            }
-            Err(error) => self.refused(&symbol, error).await,
-        }
-    }
-
     /// The provider does not give this symbol. One that may come later is tried again.
     pub(super) async fn refused(&mut self, symbol: &Symbol, error: ProviderError) {
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
@@ -182,97 +174,27 @@ impl FeedTask {
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
     }
 
-    /// The provider has sent all of a symbol's snapshot.
-    pub(super) async fn joined(&mut self, symbol: &Symbol, now: Timestamp) {
-        let Some(followed) = self.symbols.get_mut(symbol) else { return };
-        let Some(id) = followed.id else { return };
-        let again = std::mem::replace(&mut followed.joined_before, true);
-        followed.progress = Progress::Joined;
-        followed.error = None;
-        followed.snapshot_begins = true;
-        followed.decide(&Verdict::Known);
-        let point = (&followed.quote).into();
-        if let Some(delay) = followed.quote.delay {
-            self.manager.set_delay(id, delay);
-        }
-        if again {
-            let event = self.options.rules.clock == FeedClock::Event;
-            let from = if event { self.manager.last_tick(id) } else { followed.cut_at };
-            let to = if event { followed.quote.last_time } else { Some(now) };
-            if let (Some(from), Some(to)) = (from, to) {
-                self.manager.outage(id, from, to.max(from), &mut self.changes);
-                self.gap(symbol.clone(), from, to.max(from)).await;
-            }
-        }
-        self.manager.join(now, id, &point);
-        self.outage_before(symbol, id, now);
-        self.hub.accept(symbol);
-        let Some(followed) = self.symbols.get_mut(symbol) else { return };
-        followed.cut_at = None;
-        if followed.quote.is_before_first_trade() {
-            let days = std::mem::take(&mut followed.days);
-            self.manager.seed(id, &Seed { minutes: &[], days: &days });
-        } else {
-            let since = followed.quote.last_time.unwrap_or(now);
-            fetch::seed(&self.parts, symbol.clone(), id, since, self.fetches.clone());
-        }
-        if followed.logged_from.is_none() {
-            let first = followed.quote.last_time.unwrap_or(now);
-            followed.logged_from = Some(first);
-            self.keep_logged_from(symbol).await;
-        }
-        let logged_from = self.symbols.get(symbol).and_then(|each| each.logged_from);
-        self.parts.live.set(symbol, Live { tracked: true, logged_from });
-        info!(%symbol, "following {symbol}");
-        self.mark(symbol.clone());
-    }
-
-    /// An earlier run has closed bars that what was kept of it does not tell of, as it ended before
-    /// that was written: all since then was missed.
-    fn outage_before(&mut self, symbol: &Symbol, id: SymbolId, now: Timestamp) {
-        let Some(followed) = self.symbols.get_mut(symbol) else { return };
-        let Some(closed) = followed.closed_before.take() else { return };
-        let event = self.options.rules.clock == FeedClock::Event;
-        let joined = if event { followed.quote.last_time } else { Some(now) };
-        let is_told = self.manager.last_tick(id).is_some_and(|last| last >= closed);
-        if let Some(joined) = joined.filter(|joined| !is_told && closed < *joined) {
-            self.manager.outage(id, closed, joined, &mut self.changes);
-        }
-    }
-
-    async fn keep_logged_from(&mut self, symbol: &Symbol) {
-        let Some(followed) = self.symbols.get(symbol) else { return };
-        let Some(created_at) = followed.subscribed_at else { return };
-        let logged_from = followed.logged_from;
-        let row = Subscribed { symbol: symbol.clone(), created_at, logged_from };
-        if let Err(error) = self.parts.database.subscriptions().put(&row).await {
-            warn!(%symbol, %error, "where the log of {symbol} begins could not be kept");
-        }
-    }
-
-    /// Nobody wants a symbol any more: what is forming is kept, and it costs nothing from here on.
+    /// Nobody wants a symbol any more: it costs nothing from here on. What is forming is kept, and
+    /// where it stood: who comes back gets what was missed in between.
     async fn let_go_unwanted(&mut self, symbol: &Symbol) {
         if self.symbols.get(symbol).is_none_or(Followed::is_wanted) {
             self.count();
             return;
         }
+        self.save_symbol(symbol).await;
         self.flush_symbol(symbol).await;
-        if let Some(followed) = self.symbols.remove(symbol)
-            && let Some(id) = followed.id
-        {
-            self.names.remove(&id);
-            self.manager.untrack(id);
+        if let Some(followed) = self.symbols.remove(symbol) {
+            let logged_from = followed.logged_from;
+            self.parts.live.set(symbol, Live { tracked: false, logged_from });
+            if let Some(id) = followed.id {
+                self.names.remove(&id);
+                self.manager.untrack(id);
+            }
         }
         self.changed_quotes.remove(symbol);
         self.uncopied.remove(symbol);
         self.hub.forget(symbol);
-        self.parts.live.set(symbol, Live::default());
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
-        if let Err(error) =
-            self.parts.database.feed_state().delete(std::slice::from_ref(symbol)).await
-        {
-            warn!(%symbol, %error, "what was kept of {symbol} could not be removed");
-        }
         self.count();
     }
 

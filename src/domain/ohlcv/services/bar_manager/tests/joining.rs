@@ -231,3 +231,36 @@ fn a_seed_after_a_restart_fills_what_was_missed() {
     let closed = desk.closed();
     assert_eq!((closed.len(), closed[0].1.stored.values), (1, values(5.0, 9.0, 4.0, 7.0, 19.0)));
 }
+
+#[test]
+fn on_the_clock_nothing_closes_between_a_restart_and_the_join() {
+    let mut desk = Desk::new(FeedClock::Wall, CRYPTO);
+    desk.step("2024-01-10T10:30:10", &[desk.tick("2024-01-10T10:30:10", 8.0, 1.0)]);
+    let kept = desk.manager.take_snapshot().remove(0);
+    desk.manager = BarManager::new(desk.manager.rules());
+    desk.id = desk.manager.restore(&kept, &session(CRYPTO), &[]);
+    desk.step("2024-01-10T10:40:00", &[]);
+    assert!(desk.changes.is_empty(), "what was missed is not known yet: {:?}", desk.changes);
+    assert_eq!(desk.manager.next_deadline(), None);
+    desk.manager.join(at("2024-01-10T10:40:10"), desk.id, &JoinPoint::default());
+    desk.step("2024-01-10T10:40:10", &[]);
+    assert!(desk.closed().iter().any(|(interval, _)| *interval == M1));
+    let minute = (M1, at("2024-01-10T10:30:00"), at("2024-01-10T10:31:00"));
+    assert!(desk.refetched().contains(&minute), "{:?}", desk.refetched());
+    assert!(desk.manager.next_deadline().is_some());
+}
+
+#[test]
+fn what_was_owed_at_a_crash_is_asked_for_again() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    desk.step("2024-01-10T10:32:05", &[desk.tick("2024-01-10T10:32:05", 8.0, 1.0)]);
+    let range = |from, to| crate::domain::ohlcv::BarRange::new(at(from), at(to)).unwrap();
+    let closed = range("2024-01-10T10:00:00", "2024-01-10T10:30:00");
+    let forming = range("2024-01-10T10:32:00", "2024-01-10T10:33:00");
+    desk.changes.clear();
+    desk.manager.owe(desk.id, M1, closed, &mut desk.changes);
+    desk.manager.owe(desk.id, M1, forming, &mut desk.changes);
+    assert_eq!(desk.refetched(), [(M1, closed.open(), closed.close())]);
+    desk.step("2024-01-10T10:34:05", &[desk.tick("2024-01-10T10:34:05", 8.0, 1.0)]);
+    assert!(desk.refetched().contains(&(M1, forming.open(), forming.close())));
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::ohlcv::BarSource;
-use crate::domain::ohlcv::services::RepairedBar;
+use crate::domain::ohlcv::services::{JoinPoint, RepairedBar};
 use crate::domain::shared::Interval::{D1, H1, M1, M3, M5, Mo1, W1};
 
 /// One trade a minute from 10:00:05 on, at the minute's number, until `last`.
@@ -99,7 +99,7 @@ fn a_repair_out_of_memory_asks_for_a_new_roll_up() {
     apply(&mut desk, M1, bar);
     assert_eq!(desk.revised().len(), 1);
     let asked = rerolled(&desk);
-    assert_eq!(asked.len(), 12);
+    assert_eq!(asked.len(), 10, "the first days of the week and the month are not stored");
     assert!(asked.contains(&(H1, at("2024-01-10T10:00:00"), at("2024-01-10T11:00:00"))));
     let (_, open, until) = *asked.iter().find(|(interval, _, _)| *interval == D1).unwrap();
     assert!(until < at("2024-01-10T11:10:00"), "the newest minutes are in memory");
@@ -127,7 +127,10 @@ fn a_parent_is_taken_as_the_provider_says_it() {
 
 #[test]
 fn a_repaired_day_asks_for_its_week_and_month() {
-    let mut desk = desk(5);
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    for time in ["2024-01-01T00:00:05", "2024-01-10T10:03:05", "2024-01-10T10:05:05"] {
+        desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+    }
     let stored = StoredBar::closed(
         at("2024-01-09T00:00:00"),
         values(1.0, 2.0, 1.0, 2.0, 5.0),
@@ -137,5 +140,32 @@ fn a_repaired_day_asks_for_its_week_and_month() {
     apply(&mut desk, D1, bar);
     let asked: Vec<_> = rerolled(&desk).iter().map(|(interval, _, _)| *interval).collect();
     assert_eq!((desk.revised().len(), asked), (1, vec![W1, Mo1]));
-    assert_eq!(rerolled(&desk)[0].2, at("2024-01-10T10:03:00"));
+    assert_eq!(rerolled(&desk)[0].2, at("2024-01-10T00:00:00"));
+}
+
+/// Its children of before the join are not stored, so nothing but the provider knows it.
+#[test]
+fn a_bar_that_began_before_the_join_is_fetched_and_not_rolled_up() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    let point = JoinPoint {
+        time: Some(at("2024-01-10T10:30:20")),
+        volume: Some(100.0),
+        ..JoinPoint::default()
+    };
+    desk.manager.join(at("2024-01-10T10:30:20"), desk.id, &point);
+    for time in ["2024-01-10T10:31:05", "2024-01-10T11:31:05"] {
+        desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+    }
+    let stored =
+        |time| Some(StoredBar::closed(at(time), values(1.0, 1.0, 1.0, 1.0, 1.0), BarSource::Ticks));
+    let bar = repaired(
+        "2024-01-10T10:31:00",
+        values(1.0, 3.0, 1.0, 1.0, 1.0),
+        stored("2024-01-10T10:31:00"),
+    );
+    apply(&mut desk, M1, bar);
+    let asked: Vec<_> = rerolled(&desk).iter().map(|(interval, _, _)| *interval).collect();
+    assert!(asked.iter().all(|interval| ![H1, D1, W1, Mo1].contains(interval)), "{asked:?}");
+    let hour = (H1, at("2024-01-10T10:00:00"), at("2024-01-10T11:00:00"));
+    assert!(desk.refetched().contains(&hour), "{:?}", desk.refetched());
 }

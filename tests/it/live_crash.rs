@@ -1,0 +1,250 @@
+//! Bars over the end of the process, wherever it ends: nothing is lost, nothing is told twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+use std::time::Duration;
+
+use pocketquant::domain::ohlcv::Ohlcv;
+use pocketquant::domain::ohlcv::services::roll_up;
+use pocketquant::domain::shared;
+use pocketquant::proto::v1 as pb;
+use pocketquant::proto::v1::Interval;
+use pocketquant::proto::v1::bar_event::Event;
+use pocketquant::proto::v1::market_data_client::MarketDataClient;
+use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
+use pocketquant::proto::v1::stream_bars_request::From;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+use crate::engines::{Engine, on_every_engine};
+use crate::live::{
+    ES, HIGHER, PATIENCE, bars_of, es_session, only_trades, quote_stream, real_minutes, rolled,
+    subscribe,
+};
+use crate::processes::{Server, SimulatorProcess};
+use crate::support::{ExportedBar, exported};
+
+on_every_engine!(killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothing,);
+
+const PERIODS: [(Interval, shared::Interval); 2] =
+    [(Interval::Interval1w, shared::Interval::W1), (Interval::Interval1mo, shared::Interval::Mo1)];
+
+/// The newest revision and values of each bar, by interval and open time.
+type Seen = HashMap<(i32, i64), (i32, [f64; 5])>;
+
+/// Numbers that differ from run to run; the seed is printed.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let seed = std::env::var("TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+        println!("TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// At least `from`, less than `to`.
+    fn within(&mut self, from: u64, to: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        from + (self.0 >> 33) % (to - from)
+    }
+}
+
+/// A server, with what talks to it.
+struct Run {
+    server: Server,
+    quotes: QuoteStreamClient<Channel>,
+    market_data: MarketDataClient<Channel>,
+}
+
+impl Run {
+    async fn start(folder: &Path, settings: &BTreeMap<String, String>) -> Self {
+        let server = Server::start(folder, settings).await;
+        let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+        let market_data = server.market_data().await;
+        Self { server, quotes: quote_stream(&channel), market_data }
+    }
+}
+
+/// Settings for a replay.
+async fn settings(engine: Engine, simulator: &SimulatorProcess) -> BTreeMap<String, String> {
+    let mut settings = simulator.settings();
+    settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
+    for (name, value) in engine.settings().await {
+        settings.insert(name.to_owned(), value);
+    }
+    settings
+}
+
+/// Reads bars until the server goes away; goes on from the last cursor. Keeps the newest of each.
+async fn follow(client: &mut QuoteStreamClient<Channel>, cursor: &mut String, seen: &mut Seen) {
+    let mut request = bars_of(&[]);
+    request.from = Some(if cursor.is_empty() {
+        From::StartTime(prost_types::Timestamp::default())
+    } else {
+        From::ResumeCursor(cursor.clone())
+    });
+    let Ok(stream) = client.stream_bars(request).await else { return };
+    let mut stream = stream.into_inner();
+    while let Ok(Some(event)) = stream.message().await {
+        if let Some(Event::Bar(bar)) = event.event {
+            let (interval, bar) = (bar.interval, bar.bar.unwrap());
+            let values = [bar.open, bar.high, bar.low, bar.close, bar.volume.unwrap()];
+            let key = (interval, bar.open_time.unwrap().seconds * 1_000);
+            let known = seen.insert(key, (bar.revision, values));
+            let in_order = known.is_none_or(|(revision, _)| revision <= bar.revision);
+            assert!(in_order, "a revision out of order: {bar:?} after {known:?}");
+        }
+        *cursor = event.cursor;
+    }
+}
+
+/// What the bars are to be once the replay is over: closed ones, and the forming one where there is
+/// one.
+struct Oracle {
+    closed: Vec<(Interval, Vec<ExportedBar>)>,
+    forming: Vec<(Interval, ExportedBar)>,
+}
+
+impl Oracle {
+    fn new() -> Self {
+        let minutes = real_minutes();
+        let mut closed = vec![(Interval::Interval1m, minutes.clone())];
+        let mut forming = Vec::new();
+        for (interval, ours) in HIGHER.into_iter().chain(PERIODS) {
+            let bars = rolled(&minutes, ours);
+            let newest = newest(&minutes, ours);
+            if bars.last().is_none_or(|last| last.time_ms < newest.time_ms) {
+                forming.push((interval, newest));
+            }
+            closed.push((interval, bars));
+        }
+        Self { closed, forming }
+    }
+
+    /// What is different, in words; nothing where all is right.
+    async fn difference(&self, run: &mut Run) -> Option<String> {
+        for (interval, bars) in &self.closed {
+            let stored = exported(&mut run.market_data, ES, *interval).await;
+            if stored != *bars {
+                let wrong = bars.iter().filter(|bar| !stored.contains(bar));
+                let missing: Vec<_> = wrong.take(3).collect();
+                let surplus: Vec<_> =
+                    stored.iter().filter(|bar| !bars.contains(bar)).take(3).collect();
+                return Some(format!("{interval:?}: expected {missing:?}, found {surplus:?}"));
+            }
+        }
+        for (interval, expected) in &self.forming {
+            let found = current(&mut run.quotes, *interval).await;
+            if found != Some(*expected) {
+                return Some(format!(
+                    "forming {interval:?}: expected {expected:?}, found {found:?}"
+                ));
+            }
+        }
+        None
+    }
+
+    /// Waits until all is right: what was missed is fetched again by itself.
+    async fn until_right(&self, run: &mut Run) {
+        let mut last = None;
+        let right = async {
+            loop {
+                last = self.difference(run).await;
+                if last.is_none() {
+                    return;
+                }
+                sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let outcome = timeout(PATIENCE, right).await;
+        assert!(outcome.is_ok(), "{}", last.unwrap_or_default());
+    }
+
+    /// Whether a subscriber has every bar as it is.
+    fn is_seen(&self, seen: &Seen) -> bool {
+        self.closed.iter().all(|(interval, bars)| {
+            let key = |bar: &ExportedBar| (i32::from(*interval), bar.time_ms);
+            bars.iter()
+                .all(|bar| seen.get(&key(bar)).is_some_and(|(_, values)| *values == bar.values))
+        })
+    }
+}
+
+/// The bar that `minutes` end in.
+fn newest(minutes: &[ExportedBar], interval: shared::Interval) -> ExportedBar {
+    let children = minutes.iter().map(|bar| {
+        let [open, high, low, close, volume] = bar.values;
+        let time = jiff::Timestamp::from_millisecond(bar.time_ms).unwrap();
+        (time, Ohlcv::new(open, high, low, close, Some(volume)).unwrap())
+    });
+    let bar = roll_up(children, &es_session(), interval).pop().unwrap();
+    let values = bar.values;
+    let volume = values.volume().unwrap();
+    ExportedBar {
+        time_ms: bar.range.open().as_millisecond(),
+        values: [values.open(), values.high(), values.low(), values.close(), volume],
+    }
+}
+
+/// The forming bar, as it is told.
+async fn current(
+    quotes: &mut QuoteStreamClient<Channel>,
+    interval: Interval,
+) -> Option<ExportedBar> {
+    let request = pb::GetCurrentBarRequest { symbol: ES.to_owned(), interval: interval.into() };
+    let bar = quotes.get_current_bar(request).await.ok()?.into_inner();
+    assert_eq!((bar.state(), bar.revision), (pb::BarState::Forming, 0));
+    Some(ExportedBar {
+        time_ms: bar.open_time.unwrap().seconds * 1_000,
+        values: [bar.open, bar.high, bar.low, bar.close, bar.volume.unwrap_or(f64::NAN)],
+    })
+}
+
+async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothing(engine: Engine) {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", "40000"]).await;
+    let settings = settings(engine, &simulator).await;
+    let (mut chance, oracle) = (Chance::new(), Oracle::new());
+    let (mut cursor, mut seen) = (String::new(), HashMap::new());
+    for part in 0..3 {
+        let mut run = Run::start(folder.path(), &settings).await;
+        subscribe(&mut run.quotes).await;
+        // Some time within this third of the bars; the market goes on after the last third.
+        let bars = chance.within(600 * part + 1, 600 * part + 500);
+        let and_then = Duration::from_millis(chance.within(0, 300));
+        let reading = follow(&mut run.quotes, &mut cursor, &mut seen);
+        let killing = async {
+            while (exported(&mut run.market_data, ES, Interval::Interval1m).await.len() as u64)
+                < bars
+            {
+                sleep(Duration::from_millis(5)).await;
+            }
+            sleep(and_then).await;
+            run.server.kill().await;
+        };
+        tokio::join!(reading, killing);
+    }
+
+    let mut run = Run::start(folder.path(), &settings).await;
+    let mut reader = run.quotes.clone();
+    let reading = async {
+        loop {
+            follow(&mut reader, &mut cursor, &mut seen).await;
+        }
+    };
+    tokio::select! {
+        () = oracle.until_right(&mut run) => {}
+        () = reading => {}
+    }
+    let caught_up = async {
+        while !oracle.is_seen(&seen) {
+            let some = follow(&mut run.quotes, &mut cursor, &mut seen);
+            drop(timeout(Duration::from_secs(1), some).await);
+        }
+    };
+    timeout(PATIENCE, caught_up).await.expect("the subscriber has every bar");
+    assert_eq!(run.server.terminate().await, Some(0));
+}
