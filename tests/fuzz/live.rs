@@ -1,8 +1,9 @@
-//! Stream cursors, and what is kept of bars over a crash.
+//! Stream cursors, what is kept of bars over a crash, and what waits on disk for the database.
 
 use super::cursor::Cursor;
-use super::snapshot_codec;
+use super::{snapshot_codec, spool_codec};
 use crate::fuzz::hold;
+use crate::infrastructure::spool::SpoolEntry;
 
 #[test]
 fn cursors() {
@@ -21,10 +22,21 @@ fn cursors() {
 #[test]
 fn snapshots() {
     hold!("snapshots", |input: &[u8]| {
-        let Some((snapshot, repairs)) = snapshot_codec::decode(input) else { return };
-        let held = snapshot.minutes.len() + snapshot.parents.len() + snapshot.days.len();
-        assert!(held + snapshot.refetches.len() + repairs.len() <= input.len());
-        let again = snapshot_codec::encode(&snapshot, &repairs);
-        assert_eq!(snapshot_codec::decode(&again), Some((snapshot, repairs)));
+        let Some(kept) = snapshot_codec::decode(input) else { return };
+        let bars = &kept.snapshot;
+        let held = bars.minutes.len() + bars.parents.len() + bars.days.len();
+        assert!(held + bars.refetches.len() + kept.owed.len() <= input.len());
+        assert_eq!(snapshot_codec::decode(&snapshot_codec::encode(&kept)), Some(kept));
+    });
+}
+
+#[test]
+fn spool_entries() {
+    hold!("spool_entries", |input: &[u8]| {
+        let bytes = input.to_vec().into();
+        let Some(job) = spool_codec::decode(&SpoolEntry { subject: None, bytes }) else { return };
+        let again = spool_codec::encode([&job]);
+        let back: Vec<_> = again.iter().filter_map(spool_codec::decode).collect();
+        assert_eq!(format!("{back:?}"), format!("{:?}", [job]));
     });
 }

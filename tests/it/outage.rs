@@ -27,8 +27,8 @@ use crate::support::{
 const ES: &str = "CME:ES";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(3);
-/// Trades a second: all of them take about 40 s, and a minute of theirs closes every 20 ms.
-const RATE: f64 = 12_000.0;
+/// Trades a second: all of them take about a minute, and 30 bars close in a second.
+const RATE: f64 = 8_000.0;
 
 /// How a database goes away.
 #[derive(Clone, Copy, Debug)]
@@ -187,11 +187,12 @@ async fn bars_wait_on_disk(absence: Absence) {
 
     // Nothing more is published now; everything else goes on.
     let before = watcher.seen.borrow().clone();
+    let goes_on =
+        |seen: &Seen| seen.quotes >= before.quotes + 20 && seen.forming >= before.forming + 10;
+    watcher.until(goes_on).await;
     health(&app.channel, "readiness", ServingStatus::NotServing).await;
     health(&app.channel, "liveness", ServingStatus::Serving).await;
-    let goes_on =
-        |seen: &Seen| seen.quotes >= before.quotes + 500 && seen.forming >= before.forming + 20;
-    let during = watcher.until(goes_on).await;
+    let during = watcher.seen.borrow().clone();
     assert_eq!(during.closed.len(), before.closed.len(), "published before it was stored");
     let newest = pb::GetLatestQuoteRequest { symbol: ES.to_owned() };
     QuoteStreamClient::new(app.channel.clone()).get_latest_quote(newest).await.unwrap();

@@ -1,10 +1,11 @@
 //! What handlers hold of the feed: commands to its task, and what the hub says.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ use crate::infrastructure::spool::Spool;
 
 /// Commands that wait for the feed's task at most.
 const COMMANDS: usize = 1_024;
+/// Subscriptions that are changed at a time, about.
+const TURNS: usize = 64;
 /// How long a stream waits to learn whether the provider knows its symbols.
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -78,6 +81,8 @@ pub struct QuoteService {
     sessions: Sessions,
     commands: mpsc::Sender<Command>,
     released: mpsc::UnboundedSender<Command>,
+    /// Held by whoever changes a subscription: one of these for each symbol.
+    turns: Arc<[Mutex<()>; TURNS]>,
     stopping: CancellationToken,
 }
 
@@ -103,6 +108,7 @@ impl QuoteService {
             sessions: parts.sessions.clone(),
             commands,
             released,
+            turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
             stopping: parts.lifecycle.token(),
         };
         let lifecycle = parts.lifecycle.clone();
@@ -135,11 +141,20 @@ impl QuoteService {
 
     /// Follows `symbol` until told otherwise.
     pub async fn subscribe(&self, symbol: Symbol) -> Result<Subscription, QuoteError> {
-        self.ask(|answer| Command::Subscribe(symbol, answer)).await?
+        let _turn = self.turn(&symbol).await;
+        let row = self.ask(|answer| Command::Subscribing(symbol, answer)).await?;
+        // Not by the feed's task: the feed does not wait for the database.
+        self.database.subscriptions().put(&row).await?;
+        self.ask(|answer| Command::Subscribe(row, answer)).await
     }
 
     /// Follows `symbol` no longer.
     pub async fn unsubscribe(&self, symbol: Symbol) -> Result<Subscription, QuoteError> {
+        let _turn = self.turn(&symbol).await;
+        if !self.subscriptions().await?.iter().any(|each| each.symbol == symbol) {
+            return Err(QuoteError::NotSubscribed(symbol));
+        }
+        self.database.subscriptions().delete(&symbol).await?;
         self.ask(|answer| Command::Unsubscribe(symbol, answer)).await?
     }
 
@@ -227,6 +242,14 @@ impl QuoteService {
         let epoch = self.hub.epoch();
         let quote = SequencedQuote { quote: latest.quote, sequence: latest.sequence, epoch };
         Some(NamedQuote { symbol: symbol.clone(), quote })
+    }
+
+    /// Changes of one subscription happen one after the other.
+    async fn turn(&self, symbol: &Symbol) -> Option<MutexGuard<'_, ()>> {
+        let mut hash = DefaultHasher::new();
+        symbol.hash(&mut hash);
+        let place = usize::try_from(hash.finish() % TURNS as u64).ok()?;
+        Some(self.turns.get(place)?.lock().await)
     }
 
     async fn is_followed(&self, symbol: &Symbol) -> Result<bool, QuoteError> {

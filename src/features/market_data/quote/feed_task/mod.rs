@@ -36,7 +36,7 @@ use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::Live;
 use crate::infrastructure::interfaces::{FeedCommand, FeedEvent, ProviderError};
-use crate::infrastructure::persistence::DatabaseError;
+use crate::infrastructure::persistence::{DatabaseError, Subscribed};
 
 /// Updates that are taken at a time.
 const BATCH: usize = 1_024;
@@ -60,7 +60,11 @@ const SNAPSHOT_EVERY: Duration = Duration::from_millis(900);
 pub(super) enum Command {
     Start(oneshot::Sender<(FeedState, bool)>),
     Stop(oneshot::Sender<(FeedState, bool)>),
-    Subscribe(Symbol, oneshot::Sender<Result<Subscription, QuoteError>>),
+    /// What is to be stored when the symbol is subscribed.
+    Subscribing(Symbol, oneshot::Sender<Subscribed>),
+    /// It is stored.
+    Subscribe(Subscribed, oneshot::Sender<Subscription>),
+    /// It is stored no longer.
     Unsubscribe(Symbol, oneshot::Sender<Result<Subscription, QuoteError>>),
     Subscriptions(oneshot::Sender<Vec<Subscription>>),
     /// A stream begins: each symbol's verdict is sent as it is known.
@@ -215,10 +219,8 @@ impl FeedTask {
                 self.stop().await;
                 drop(answer.send((self.status(), before)));
             }
-            Command::Subscribe(symbol, answer) => {
-                let outcome = self.subscribe(symbol).await;
-                drop(answer.send(outcome));
-            }
+            Command::Subscribing(symbol, answer) => drop(answer.send(self.subscribing(symbol))),
+            Command::Subscribe(stored, answer) => drop(answer.send(self.subscribe(&stored))),
             Command::Unsubscribe(symbol, answer) => {
                 let outcome = self.unsubscribe(symbol).await;
                 drop(answer.send(outcome));
