@@ -72,6 +72,7 @@ impl Run {
 async fn settings(engine: Engine, simulator: &SimulatorProcess) -> BTreeMap<String, String> {
     let mut settings = simulator.settings();
     settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
+    settings.insert("LOG_LEVEL".to_owned(), "debug".to_owned());
     for (name, value) in engine.settings().await {
         settings.insert(name.to_owned(), value);
     }
@@ -160,7 +161,8 @@ impl Oracle {
             }
         };
         let outcome = timeout(PATIENCE, right).await;
-        assert!(outcome.is_ok(), "{}", last.unwrap_or_default());
+        let log = run.server.lines().join("\n");
+        assert!(outcome.is_ok(), "{log}\n{}", last.unwrap_or_default());
     }
 
     /// Whether a subscriber has every bar as it is.
@@ -243,6 +245,98 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
         while !oracle.is_seen(&seen) {
             let some = follow(&mut run.quotes, &mut cursor, &mut seen);
             drop(timeout(Duration::from_secs(1), some).await);
+        }
+    };
+    timeout(PATIENCE, caught_up).await.expect("the subscriber has every bar");
+    assert_eq!(run.server.terminate().await, Some(0));
+}
+
+/// Waits until some minutes are stored.
+async fn until_stored(run: &mut Run, minutes: usize) {
+    let stored = async {
+        while exported(&mut run.market_data, ES, Interval::Interval1m).await.len() < minutes {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, stored).await.expect("bars are stored");
+}
+
+/// The forming bars in the database.
+async fn stored_forming(run: &mut Run) -> Vec<Interval> {
+    let mut found = Vec::new();
+    for interval in HIGHER.into_iter().chain(PERIODS).map(|(interval, _)| interval) {
+        let request = pb::GetBarsRequest {
+            symbol: ES.to_owned(),
+            interval: interval.into(),
+            limit: Some(1),
+            include_forming: true,
+            ..Default::default()
+        };
+        let page = run.market_data.get_bars(request).await.unwrap().into_inner();
+        if page.bars.first().is_some_and(|bar| bar.state() == pb::BarState::Forming) {
+            found.push(interval);
+        }
+    }
+    found
+}
+
+async fn stopped_the_feed_and_the_service_keep_what_is_forming(engine: Engine) {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", "40000"]).await;
+    let mut settings = settings(engine, &simulator).await;
+    let oracle = Oracle::new();
+    let mut run = Run::start(folder.path(), &settings).await;
+    subscribe(&mut run.quotes).await;
+    until_stored(&mut run, 200).await;
+
+    run.quotes.stop_feed(pb::StopFeedRequest {}).await.unwrap();
+    assert!(stored_forming(&mut run).await.contains(&Interval::Interval1d), "StopFeed");
+    run.quotes.start_feed(pb::StartFeedRequest {}).await.unwrap();
+    until_stored(&mut run, 600).await;
+
+    assert_eq!(run.server.terminate().await, Some(0));
+    settings.insert("FEED_AUTOSTART".to_owned(), "false".to_owned());
+    let mut run = Run::start(folder.path(), &settings).await;
+    let forming = stored_forming(&mut run).await;
+    for interval in [Interval::Interval1d, Interval::Interval1w, Interval::Interval1mo] {
+        assert!(forming.contains(&interval), "SIGTERM: {forming:?}");
+    }
+    run.quotes.start_feed(pb::StartFeedRequest {}).await.unwrap();
+    oracle.until_right(&mut run).await;
+    assert_eq!(run.server.terminate().await, Some(0));
+}
+
+/// Nobody subscribed: only the stream wants the symbol, and it comes back with its cursor.
+async fn a_stream_of_an_unsubscribed_symbol_misses_nothing_over_restarts(engine: Engine) {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", "40000"]).await;
+    let settings = settings(engine, &simulator).await;
+    let oracle = Oracle::new();
+    let (mut cursor, mut seen) = (String::new(), HashMap::new());
+    for (minutes, politely) in [(200, true), (900, false)] {
+        let mut run = Run::start(folder.path(), &settings).await;
+        let reading = follow(&mut run.quotes, &mut cursor, &mut seen);
+        let ending = async {
+            let stored = async {
+                while exported(&mut run.market_data, ES, Interval::Interval1m).await.len() < minutes
+                {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(PATIENCE, stored).await.expect("bars are stored");
+            if politely {
+                assert_eq!(run.server.terminate().await, Some(0));
+            } else {
+                run.server.kill().await;
+            }
+        };
+        tokio::join!(reading, ending);
+    }
+    let mut run = Run::start(folder.path(), &settings).await;
+    let caught_up = async {
+        while !oracle.is_seen(&seen) {
+            let some = follow(&mut run.quotes, &mut cursor, &mut seen);
+            drop(timeout(Duration::from_secs(2), some).await);
         }
     };
     timeout(PATIENCE, caught_up).await.expect("the subscriber has every bar");

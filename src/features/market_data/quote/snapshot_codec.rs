@@ -33,6 +33,8 @@ struct Form {
     refetches: Vec<Range>,
     repairs: Vec<(String, Range)>,
     #[serde(default)]
+    owed: Vec<(String, Range)>,
+    #[serde(default)]
     logged_from: Option<i64>,
     #[serde(default)]
     kept_at: i64,
@@ -108,7 +110,8 @@ pub(super) fn encode(kept: &Kept) -> Bytes {
             .map(|(interval, bar)| (interval.to_string(), parent(bar)))
             .collect(),
         refetches: snapshot.refetches.iter().copied().map(range).collect(),
-        repairs: kept.owed.iter().map(|(each, of)| (each.to_string(), range(*of))).collect(),
+        repairs: bars(&kept.owed),
+        owed: bars(&snapshot.owed),
         logged_from: kept.logged_from.map(time),
         kept_at: time(kept.kept_at),
     };
@@ -130,8 +133,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Kept> {
         .parents
         .into_iter()
         .map(|(interval, bar)| Some((interval.parse::<Interval>().ok()?, read_parent(bar)?)));
-    let owed = form.repairs.into_iter();
-    let owed = owed.map(|(each, of)| Some((each.parse().ok()?, read_range(of)?)));
     let snapshot = TrackSnapshot {
         symbol: Symbol::parse(&form.symbol).ok()?,
         event_time: form.event_time.map(read_time),
@@ -142,6 +143,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Kept> {
         floor: read_time(form.floor),
         joined: form.joined.and_then(read_range),
         doubt: form.doubt.map(|(from, to)| (read_time(from), read_time(to))),
+        owed: read_bars(form.owed)?,
         forgotten: read_time(form.forgotten),
         days: days.collect::<Option<_>>()?,
         minutes: form.minutes.into_iter().map(read_minute).collect::<Option<_>>()?,
@@ -150,7 +152,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Kept> {
     };
     Some(Kept {
         snapshot,
-        owed: owed.collect::<Option<_>>()?,
+        owed: read_bars(form.repairs)?,
         logged_from: form.logged_from.map(read_time),
         kept_at: read_time(form.kept_at),
     })
@@ -232,6 +234,15 @@ pub(super) fn read_told((open, values, revision, source, ticks): Told) -> Option
     let mut bar = StoredBar::with_revision(read_time(open), read_values(values)?, revision, source);
     bar.tick_count = ticks;
     Some(bar)
+}
+
+fn bars(bars: &[(Interval, BarRange)]) -> Vec<(String, Range)> {
+    bars.iter().map(|(each, of)| (each.to_string(), range(*of))).collect()
+}
+
+fn read_bars(bars: Vec<(String, Range)>) -> Option<Vec<(Interval, BarRange)>> {
+    let bars = bars.into_iter();
+    bars.map(|(each, of)| Some((each.parse().ok()?, read_range(of)?))).collect()
 }
 
 fn values(values: &Ohlcv) -> Values {

@@ -109,7 +109,8 @@ impl Track {
     ) {
         let Some(cursor) = self.cursor else { return };
         let end = next.map_or(cursor, |next| next.open().min(cursor)).max(slot.close());
-        let jumped = BarRange::new(slot.open(), end).filter(|range| self.in_doubt(*range));
+        let jumped =
+            BarRange::new(slot.open(), end).filter(|range| self.in_doubt(interval, *range));
         let doubtful = jumped.or_else(|| self.began_before(interval, slot).then_some(slot));
         if let Some(range) = doubtful {
             out.push(BarChange::Refetch { series: self.series(interval), range });
@@ -119,7 +120,7 @@ impl Track {
     /// The time of a bar is over.
     fn notice(&mut self, interval: Interval, slot: BarRange, out: &mut Vec<BarChange>) {
         let series = self.series(interval);
-        let doubtful = self.in_doubt(slot)
+        let doubtful = self.in_doubt(interval, slot)
             || (interval == Interval::M1 && self.is_doubtful_minute(slot))
             || self.began_before(interval, slot);
         out.push(BarChange::IntervalClosed { series: series.clone(), close_time: slot.close() });
@@ -181,6 +182,7 @@ impl Track {
             line = if is_patient { line.min(joined.open()) } else { line };
         }
         self.forgotten = self.forgotten.max(line);
+        self.owed.retain(|(_, range)| range.close() > line);
         while let Some(minute) = self.minutes.front().filter(|m| m.range.close() <= line) {
             self.lanes.iter_mut().for_each(|lane| lane.settle(minute));
             self.minutes.pop_front();

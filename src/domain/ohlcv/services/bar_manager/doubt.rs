@@ -35,16 +35,21 @@ impl Track {
         if let Some(closed) = BarRange::new(range.open(), closed) {
             out.push(BarChange::Refetch { series: self.series(interval), range: closed });
         }
-        if closed < range.close() {
-            self.add_doubt(range.open(), range.close());
+        if closed < range.close() && !self.owed.contains(&(interval, range)) {
+            self.owed.push((interval, range));
+            self.reroll_forming(interval, range, out);
+            self.unsaved = true;
         }
     }
 
-    /// Whether a bar of `range` overlaps an outage or was forming at a join.
-    pub(super) fn in_doubt(&self, range: BarRange) -> bool {
+    /// Whether a bar of `range` overlaps an outage, was forming at a join, or is owed.
+    pub(super) fn in_doubt(&self, interval: Interval, range: BarRange) -> bool {
         let overlaps =
             |(from, to): (Timestamp, Timestamp)| range.open() <= to && from < range.close();
-        self.doubt.is_some_and(overlaps)
+        let is_it = |(of, owed): &(Interval, BarRange)| {
+            *of == interval && range.open() < owed.close() && owed.open() < range.close()
+        };
+        self.doubt.is_some_and(overlaps) || self.owed.iter().any(is_it)
     }
 
     /// Notes that bars which overlap `[from, to]` are in doubt.

@@ -135,12 +135,12 @@ impl Track {
         out: &mut Vec<BarChange>,
     ) {
         let Some(cursor) = self.cursor else { return };
-        let (floor, first) = (self.floor, self.first_day().max(self.floor));
+        let begins = [Interval::M1, Interval::W1].map(|interval| self.first_child(interval));
         for lane in self.lanes.iter_mut().filter(|lane| chosen(lane.interval)) {
             let Some(range) = lane.bar_at(child.open()) else { continue };
             let is_gone = range.close() <= cursor && lane.find(child.open()).is_none();
-            let begins = if is_period(lane.interval) { first } else { floor };
-            if range.open() < begins {
+            let [intraday, period] = begins;
+            if range.open() < if is_period(lane.interval) { period } else { intraday } {
                 // Its first children were never stored: it is fetched, after its close.
                 if is_gone {
                     let series = Series::new(self.symbol.clone(), lane.interval);
@@ -159,6 +159,30 @@ impl Track {
                 out.push(BarChange::Reroll { series, range, until });
             }
         }
+    }
+
+    /// A bar that is not closed is rolled up again, as an earlier run was to do.
+    pub(super) fn reroll_forming(
+        &mut self,
+        interval: Interval,
+        range: BarRange,
+        out: &mut Vec<BarChange>,
+    ) {
+        if range.open() < self.first_child(interval) {
+            return;
+        }
+        let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
+        let parent = lane.and_then(|lane| lane.find(range.open()));
+        if let Some(parent) = parent.filter(|parent| parent.range == range) {
+            let until = parent.split(&self.minutes, parent.until);
+            let series = Series::new(self.symbol.clone(), interval);
+            out.push(BarChange::Reroll { series, range, until });
+        }
+    }
+
+    /// Bars of `interval` that open before this have children that were never stored.
+    fn first_child(&self, interval: Interval) -> Timestamp {
+        if is_period(interval) { self.first_day().max(self.floor) } else { self.floor }
     }
 
     /// Replaces what the bar of `interval` that opens at `open_time` came to before `until`, as

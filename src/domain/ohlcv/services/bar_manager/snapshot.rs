@@ -34,6 +34,8 @@ pub struct TrackSnapshot {
     pub joined: Option<BarRange>,
     /// From where to where bars are in doubt.
     pub doubt: Option<(Timestamp, Timestamp)>,
+    /// Bars that an earlier run was to fetch again, after their close.
+    pub owed: Vec<(Interval, BarRange)>,
     /// Bars that closed by this are no longer here.
     pub forgotten: Timestamp,
     /// Daily bars before the join.
@@ -62,6 +64,7 @@ impl Track {
             floor: self.floor,
             joined: self.joined,
             doubt: self.doubt,
+            owed: self.owed.clone(),
             forgotten: self.forgotten,
             days: self.days.clone(),
             minutes: self.minutes.iter().copied().collect(),
@@ -86,6 +89,7 @@ impl Track {
         track.floor = snapshot.floor;
         track.joined = snapshot.joined;
         track.doubt = snapshot.doubt;
+        track.owed.clone_from(&snapshot.owed);
         track.forgotten = snapshot.forgotten;
         track.days.clone_from(&snapshot.days);
         track.refetches.clone_from(&snapshot.refetches);

@@ -38,6 +38,8 @@ pub(super) struct Track {
     pub(super) joined: Option<BarRange>,
     /// Bars that overlap this are in doubt: fetched again after their close.
     pub(super) doubt: Option<(Timestamp, Timestamp)>,
+    /// Bars that are fetched again after their close, as an earlier run was to do.
+    pub(super) owed: Vec<(Interval, BarRange)>,
     /// Restored, and not joined since.
     pub(super) restored: bool,
     /// A seed was announced by a join and has not come: what it replaces stays in memory.
@@ -78,6 +80,7 @@ impl Track {
             floor: Timestamp::MIN,
             joined: None,
             doubt: None,
+            owed: Vec::new(),
             restored: false,
             awaits_seed: false,
             leap: Timestamp::MIN,
