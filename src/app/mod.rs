@@ -22,7 +22,6 @@ use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
-use crate::domain::sync::SyncStatus;
 use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
@@ -53,6 +52,7 @@ pub struct App {
     address: SocketAddr,
     mediator: Mediator,
     health: HealthCoordinator,
+    syncs: SyncService,
     database: Database,
     lifecycle: Lifecycle,
 }
@@ -69,7 +69,6 @@ impl App {
         );
         let (database, cache, provider, (listener, address)) =
             connect::all(database, cache, provider, listener)?;
-        recover(&database).await?;
         let spool = connect::spool(&settings, &lifecycle).await;
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
@@ -105,12 +104,14 @@ impl App {
             events,
             lifecycle.clone(),
         );
+        let recovered = syncs.recover().await;
+        recovered.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, database, lifecycle })
+        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -121,12 +122,13 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, database, lifecycle } = self;
+        let Self { listener, address, mediator, health, syncs, database, lifecycle } = self;
         let router = server::router(&mediator, &health, &lifecycle)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
+        drop(lifecycle.spawn("syncs", syncs.look_after()));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server =
@@ -170,20 +172,6 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
-}
-
-/// A sync that a crash cut off is no longer under way.
-async fn recover(database: &Database) -> Result<(), StartError> {
-    let statuses = database.sync_statuses();
-    let recovered = statuses.fail_unfinished(SyncStatus::INTERRUPTED, Timestamp::now()).await;
-    match recovered {
-        Ok(0) => Ok(()),
-        Ok(count) => {
-            warn!(count, "{count} syncs were interrupted when the service stopped");
-            Ok(())
-        }
-        Err(error) => Err(StartError { mistakes: vec![error.to_string()] }),
-    }
 }
 
 fn feed_options(settings: &Settings) -> FeedOptions {

@@ -204,8 +204,15 @@ impl Client {
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CallError> {
-        let answer = self.in_time(call).await?;
-        answer.map(Response::into_inner).map_err(|status| self.error(&status))
+        self.response(call).await.map(Response::into_inner)
+    }
+
+    /// The answer to a call, with its metadata.
+    pub(super) async fn response<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<Response<T>, CallError> {
+        Box::pin(self.in_time(call)).await?.map_err(|status| self.error(&status))
     }
 
     /// The next message of a stream; nothing at its end.

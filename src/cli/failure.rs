@@ -11,6 +11,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use prost::Message as _;
 use serde::Serialize;
 use thiserror::Error;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -86,8 +87,7 @@ impl CallError {
         }
         let details = status.get_error_details();
         let mut error = Self::plain(code_name(status.code()), message(status));
-        let header = status.metadata().get(HEADER_CORRELATION_ID);
-        error.correlation_id = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        error.correlation_id = correlation_id(status.metadata());
         error.read_details(&details);
         error.broken = status.source().is_some();
         if error.broken {
@@ -100,6 +100,11 @@ impl CallError {
     pub(super) fn inside(status: &tonic_types::Status) -> Self {
         let (code, details) = (Code::from_i32(status.code), status.encode_to_vec());
         Self::new(&Status::with_details(code, status.message.clone(), details.into()), None)
+    }
+
+    /// Remembers the call in whose answer it came.
+    pub(super) fn of_call(self, metadata: &MetadataMap) -> Self {
+        Self { correlation_id: correlation_id(metadata), ..self }
     }
 
     /// The server stopped talking, or ended what should not end, as `message` says.
@@ -189,6 +194,11 @@ impl fmt::Display for CallError {
 }
 
 impl Error for CallError {}
+
+fn correlation_id(metadata: &MetadataMap) -> Option<String> {
+    let header = metadata.get(HEADER_CORRELATION_ID)?;
+    header.to_str().ok().map(str::to_owned)
+}
 
 /// tonic's own timer says CANCELLED, and keeps no source of it.
 fn is_timeout(status: &Status) -> bool {

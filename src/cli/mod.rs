@@ -4,11 +4,13 @@
 //! server that is called. Output goes to stdout; logs, progress and errors go to stderr.
 
 mod bars;
+mod cancel;
 mod client;
 mod demo;
 mod export;
 mod failure;
 mod feed;
+mod follow_sync;
 mod health;
 mod info;
 mod migrate;
@@ -25,6 +27,7 @@ mod status;
 mod subscriptions;
 mod symbols;
 mod sync;
+mod sync_report;
 mod target;
 mod times;
 mod watch;
@@ -59,6 +62,7 @@ enum Command {
     Demo(demo::Demo),
     Serve(serve::Serve),
     Sync(sync::Sync),
+    Cancel(cancel::Cancel),
     Bars(Box<bars::Bars>),
     Export(Box<export::Export>),
     Watch(Box<watch::Watch>),
@@ -108,6 +112,7 @@ impl Cli {
                 Box::pin(until_stopped(command.run())).await
             }
             Command::Sync(command) => until_stopped(command.run(outer)).await,
+            Command::Cancel(command) => until_stopped(command.run(outer)).await,
             Command::Bars(command) => until_stopped(command.run(outer)).await,
             Command::Export(command) => until_stopped(command.run(outer)).await,
             Command::Watch(command) => Box::pin(command.run(outer)).await,

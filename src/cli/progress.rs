@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 const TICK: Duration = Duration::from_millis(100);
 const BAR: &str = "{msg:<28} {wide_bar} {human_pos:>9} of {human_len} bars";
+const SYNC: &str = "{msg:<28} {wide_bar} {human_pos:>9} of {human_len} bars ({elapsed})";
 const COUNTER: &str = "{msg:<28} {spinner} {human_pos} bars ({elapsed})";
 const SPINNER: &str = "{msg:<28} {spinner} {elapsed}";
 
@@ -17,6 +18,19 @@ pub(super) fn bar(total: u64, name: String) -> ProgressBar {
 /// A counter of bars, of which nobody knows how many there will be.
 pub(super) fn counter(name: String) -> ProgressBar {
     moving(ProgressBar::no_length().with_style(style(COUNTER)).with_message(name))
+}
+
+/// Shows how far a sync is: a bar where it is known how many bars are to come.
+pub(super) fn synced(shown: &ProgressBar, fetched: u64, expected: Option<u64>) {
+    match expected {
+        Some(total) if shown.length().is_none() => {
+            shown.set_style(style(SYNC));
+            shown.set_length(total);
+        }
+        None if fetched > 0 => shown.set_style(style(COUNTER)),
+        Some(_) | None => {}
+    }
+    shown.set_position(fetched);
 }
 
 /// Something that moves while the server works.
@@ -41,7 +55,7 @@ mod tests {
 
     #[test]
     fn every_template_is_right() {
-        for template in [BAR, COUNTER, SPINNER] {
+        for template in [BAR, SYNC, COUNTER, SPINNER] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

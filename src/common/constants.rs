@@ -33,6 +33,8 @@ pub const TTL_OHLCV_GENERATION_WRITING: Duration = Duration::from_mins(1);
 pub const MAX_SYMBOL_LENGTH: usize = 64;
 /// Bars of a sync that names no count, and the most it may name.
 pub const MAX_SYNC_BAR_COUNT: i32 = 5_000;
+/// Symbols of a `SyncSymbols` call at most.
+pub const MAX_SYNC_SYMBOLS: usize = 50;
 /// Bars of a page when the request names no limit.
 pub const DEFAULT_BARS_LIMIT: i32 = 1_000;
 /// Most bars of a page.

@@ -164,6 +164,30 @@ async fn a_sync_names_each_failure_and_does_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_detached_sync_is_followed_to_its_end_and_can_be_cancelled() {
+    let running = Running::start(&[]).await;
+    let said = running.call(&["sync", "NYSE:IBM", "NYSE:NOPE", "--detach"]).await;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let ids: Vec<&str> = said.out.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(ids.len(), 2, "{}", said.out);
+
+    let followed = running.call(&["watch", "sync", ids[0]]).await;
+    assert_eq!((followed.code, followed.err.as_str()), (Some(0), ""));
+    assert!(followed.out.contains("NYSE:IBM") && followed.out.contains("3270"), "{}", followed.out);
+    let followed = running.call(&["watch", "sync", ids[1], "--json"]).await;
+    assert_eq!(followed.code, Some(1));
+    assert!(followed.out.contains("SYMBOL_NOT_FOUND"), "{}", followed.out);
+    let over = running.call(&["cancel", ids[0]]).await;
+    assert_eq!(
+        (over.code, over.out.as_str()),
+        (Some(0), "NYSE:IBM: completed, 3270 bars fetched\n")
+    );
+    let unknown = running.call(&["cancel", "0192aaaa-0000-7000-8000-000000000000"]).await;
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.err.contains("SYNC_NOT_FOUND"), "{}", unknown.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bars_come_as_a_table_as_json_and_as_csv() {
     let running = Running::start(&[]).await;
     running.sync("NYSE:IBM", "1d").await;

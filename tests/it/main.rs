@@ -33,5 +33,6 @@ mod servers;
 mod sharing;
 mod simulator;
 mod support;
+mod syncs;
 mod takeover;
 mod tradingview;

@@ -1,4 +1,4 @@
-//! `watch`: quotes and bars as they come, until Ctrl-C.
+//! `watch`: quotes and bars as they come, until Ctrl-C; a sync to its end.
 //!
 //! A stream that breaks is opened again; what is shown does not know about that beyond being told.
 
@@ -12,6 +12,7 @@ mod quotes;
 mod resume;
 mod screen;
 mod situation;
+mod sync;
 mod view;
 
 use std::future::{Future, pending};
@@ -34,7 +35,7 @@ pub(super) use view::{Board, Lines, Says, TableView, View, show};
 /// Events that wait to be shown; behind them it is the server's turn to wait.
 const QUEUE: usize = 1024;
 
-/// Show quotes or bars as they come, until Ctrl-C
+/// Show quotes or bars as they come, until Ctrl-C, or a sync to its end
 #[derive(Debug, Args)]
 pub(super) struct Watch {
     #[command(subcommand)]
@@ -45,6 +46,7 @@ pub(super) struct Watch {
 enum What {
     Quotes(quotes::WatchQuotes),
     Bars(bars::WatchBars),
+    Sync(sync::WatchSync),
 }
 
 impl Watch {
@@ -55,6 +57,7 @@ impl Watch {
             match self.what {
                 What::Quotes(command) => command.run(outer, &stop).await,
                 What::Bars(command) => command.run(outer, &stop).await,
+                What::Sync(command) => command.run(outer).await,
             }
         };
         let stopping = async {

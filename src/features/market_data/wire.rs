@@ -6,6 +6,7 @@ use prost_types::{Duration as PbDuration, Timestamp as PbTimestamp};
 use crate::common::error::FieldViolations;
 use crate::domain::ohlcv::{Bar, BarSource, BarState};
 use crate::domain::shared::{Interval, Series, Symbol};
+use crate::domain::sync::SyncState;
 use crate::proto::v1 as pb;
 
 /// The seconds that a protobuf timestamp may hold: from 0001-01-01 to the end of 9999-12-31.
@@ -118,6 +119,16 @@ pub(super) fn duration(duration: std::time::Duration) -> PbDuration {
     PbDuration {
         seconds: duration.as_secs().try_into().unwrap_or(i64::MAX),
         nanos: duration.subsec_nanos().try_into().unwrap_or_default(),
+    }
+}
+
+/// Where a sync stands, in protobuf.
+pub(super) const fn sync_state(state: SyncState) -> pb::SyncState {
+    match state {
+        SyncState::Pending => pb::SyncState::Pending,
+        SyncState::Syncing => pb::SyncState::Syncing,
+        SyncState::Completed => pb::SyncState::Completed,
+        SyncState::Error => pb::SyncState::Error,
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
-use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses};
+use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs};
 
 /// Which engine, and where.
 #[derive(Clone, Debug)]
@@ -115,5 +115,10 @@ impl Database {
     /// How the last sync of each series went.
     pub fn sync_statuses(&self) -> SyncStatuses {
         SyncStatuses::new(&self.engine)
+    }
+
+    /// The syncs that were asked for.
+    pub fn syncs(&self) -> Syncs {
+        Syncs::new(&self.engine)
     }
 }

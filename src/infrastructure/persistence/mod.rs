@@ -15,6 +15,7 @@ mod sqlite;
 mod subscriptions;
 mod symbols;
 mod sync_statuses;
+mod syncs;
 
 use jiff::Timestamp;
 
@@ -28,6 +29,7 @@ pub use feed_state::FeedState;
 pub use subscriptions::{Subscribed, Subscriptions};
 pub use symbols::{SymbolFilter, Symbols};
 pub use sync_statuses::{SyncStatusFilter, SyncStatuses};
+pub use syncs::{Lease, SyncCounts, SyncRecord, Syncs};
 
 /// The first whole millisecond at or after `time`: how a bound on stored times is asked for.
 fn millisecond_from(time: Timestamp) -> i64 {

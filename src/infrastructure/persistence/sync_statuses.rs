@@ -62,17 +62,4 @@ impl SyncStatuses {
             StatusEngine::Sqlite(engine) => engine.list(filter, after, limit).await,
         }
     }
-
-    /// Every sync that is pending or under way becomes an error with `message`: at start, when
-    /// none can be. Answers how many there were.
-    pub async fn fail_unfinished(
-        &self,
-        message: &str,
-        at: Timestamp,
-    ) -> Result<u64, DatabaseError> {
-        match &self.0 {
-            StatusEngine::MongoDb(engine) => engine.fail_unfinished(message, at).await,
-            StatusEngine::Sqlite(engine) => engine.fail_unfinished(message, at).await,
-        }
-    }
 }

@@ -1,10 +1,14 @@
 //! What symbols and sync statuses promise, on both engines.
 
-use jiff::Timestamp;
+use bytes::Bytes;
 use pocketquant::domain::shared::{Interval, Series, Symbol};
 use pocketquant::domain::symbol::{SessionSpec, SymbolDescription, SymbolInfo};
 use pocketquant::domain::sync::{SyncState, SyncStatus};
-use pocketquant::infrastructure::persistence::{SymbolFilter, SyncStatusFilter};
+use pocketquant::infrastructure::interfaces::HistoryDepth;
+use pocketquant::infrastructure::persistence::{
+    Lease, SymbolFilter, SyncCounts, SyncRecord, SyncStatusFilter,
+};
+use uuid::Uuid;
 
 use super::{Store, on_both_engines, series, time};
 
@@ -13,7 +17,7 @@ on_both_engines!(
     symbols_are_listed_in_order_page_by_page,
     a_status_is_read_as_it_was_put,
     statuses_are_listed_in_order_page_by_page,
-    unfinished_syncs_become_errors,
+    syncs_belong_to_a_process_until_its_lease_lapses,
 );
 
 fn info(symbol: &str) -> SymbolInfo {
@@ -144,21 +148,57 @@ async fn statuses_are_listed_in_order_page_by_page(store: &Store) {
     assert_eq!(list(failed, 1).await, expected[3..4]);
 }
 
-async fn unfinished_syncs_become_errors(store: &Store) {
-    let statuses = store.database.sync_statuses();
-    let of = |state| (series(&format!("A:{}", state as u8), Interval::D1), state);
-    for (series, state) in SyncState::ALL.map(of) {
-        let before = SyncStatus { bar_count: 3, ..status(series, state) };
-        statuses.put(&before, time(0)).await.unwrap();
+async fn syncs_belong_to_a_process_until_its_lease_lapses(store: &Store) {
+    let syncs = store.database.syncs();
+    let lease = |until| Lease { owner: Uuid::now_v7(), until: time(until) };
+    let (one, other) = (lease(10), lease(30));
+    let record = |symbol: &str, started| SyncRecord {
+        sync_id: Uuid::now_v7(),
+        series: series(symbol, Interval::D1),
+        depth: HistoryDepth::Newest(7),
+        state: SyncState::Pending,
+        counts: SyncCounts::default(),
+        reached: None,
+        started_at: time(started),
+        ended: None,
+    };
+    let (mut first, second) = (record("A:1", 1), record("A:2", 0));
+    let second = SyncRecord { depth: HistoryDepth::Full, ..second };
+    for sync in [&first, &second] {
+        syncs.insert(sync, one).await.unwrap();
+        assert_eq!(syncs.get(sync.sync_id).await.unwrap().as_ref(), Some(sync));
     }
-    let failed = statuses.fail_unfinished(SyncStatus::INTERRUPTED, time(1)).await.unwrap();
-    assert_eq!(failed, 2);
-    for (series, state) in SyncState::ALL.map(of) {
-        let now = statuses.get(&series).await.unwrap().unwrap();
-        let unfinished = matches!(state, SyncState::Pending | SyncState::Syncing);
-        let message = unfinished.then(|| SyncStatus::INTERRUPTED.to_owned());
-        assert_eq!(now.state, if unfinished { SyncState::Error } else { state });
-        assert_eq!((now.error_message, now.bar_count), (message, 3));
-    }
-    assert_eq!(statuses.fail_unfinished("again", Timestamp::UNIX_EPOCH).await.unwrap(), 0);
+    assert_eq!(syncs.get(Uuid::now_v7()).await.unwrap(), None);
+    assert_eq!(syncs.unfinished().await.unwrap().len(), 2);
+
+    first.state = SyncState::Syncing;
+    first.counts =
+        SyncCounts { pages: 1, fetched: 10, inserted: 4, updated: 3, unchanged: 2, rejected: 1 };
+    first.reached = Some((time(2), time(3)));
+    assert!(syncs.update(&first, one).await.unwrap());
+    assert_eq!(syncs.get(first.sync_id).await.unwrap(), Some(first.clone()));
+    assert!(!syncs.update(&second, other).await.unwrap(), "it is not the other's");
+    assert!(syncs.ask_to_cancel(first.sync_id).await.unwrap());
+    assert_eq!(syncs.renew(one).await.unwrap(), [first.sync_id]);
+    assert!(syncs.renew(other).await.unwrap().is_empty());
+
+    // The oldest first; what is taken is the other's.
+    let taken = syncs.take_over(other, time(20), 1).await.unwrap();
+    assert_eq!(taken, std::slice::from_ref(&second));
+    let taken = syncs.take_over(other, time(20), 5).await.unwrap();
+    assert_eq!(taken, std::slice::from_ref(&first));
+    assert_eq!(syncs.take_over(other, time(20), 5).await.unwrap(), []);
+    assert!(!syncs.update(&first, one).await.unwrap(), "it is no longer the first's");
+
+    first.ended = Some((time(40), Bytes::from_static(b"how it ended")));
+    first.state = SyncState::Error;
+    assert!(syncs.update(&first, other).await.unwrap());
+    assert_eq!(syncs.get(first.sync_id).await.unwrap(), Some(first.clone()));
+    assert!(!syncs.ask_to_cancel(first.sync_id).await.unwrap(), "it is over");
+    assert_eq!(syncs.unfinished().await.unwrap(), std::slice::from_ref(&second.series));
+    syncs.prune(time(40)).await.unwrap();
+    assert!(syncs.get(first.sync_id).await.unwrap().is_some());
+    syncs.prune(time(41)).await.unwrap();
+    assert_eq!(syncs.get(first.sync_id).await.unwrap(), None);
+    assert_eq!(syncs.get(second.sync_id).await.unwrap(), Some(second));
 }

@@ -8,7 +8,9 @@ use crate::common::shutdown::Lifecycle;
 use crate::features::market_data::ohlcv::{ExportBars, GetBars};
 use crate::features::market_data::status::{GetSyncStatus, ListSyncStatuses};
 use crate::features::market_data::symbols::{GetSymbol, ListSymbols};
-use crate::features::market_data::sync::SyncSymbol;
+use crate::features::market_data::sync::{
+    CancelSync, StartSync, SyncSymbol, SyncSymbols, WatchSync,
+};
 use crate::proto::v1 as pb;
 use crate::proto::v1::market_data_server::MarketData;
 
@@ -33,6 +35,40 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::SyncSymbolRequest>,
     ) -> GrpcResult<pb::SyncResult> {
         command::<SyncSymbol, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
+    }
+
+    async fn start_sync(
+        &self,
+        request: Request<pb::StartSyncRequest>,
+    ) -> GrpcResult<pb::StartSyncResponse> {
+        command::<StartSync, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
+    }
+
+    type SyncSymbolsStream = GrpcStream<pb::SyncProgress>;
+
+    async fn sync_symbols(
+        &self,
+        request: Request<pb::SyncSymbolsRequest>,
+    ) -> GrpcResult<Self::SyncSymbolsStream> {
+        let steps = stream_query::<SyncSymbols, _, _, _, _>(&self.mediator, request).await?;
+        Ok(steps.map(|steps| until_stopping(steps, self.lifecycle.token())))
+    }
+
+    type WatchSyncStream = GrpcStream<pb::SyncProgress>;
+
+    async fn watch_sync(
+        &self,
+        request: Request<pb::WatchSyncRequest>,
+    ) -> GrpcResult<Self::WatchSyncStream> {
+        let steps = stream_query::<WatchSync, _, _, _, _>(&self.mediator, request).await?;
+        Ok(steps.map(|steps| until_stopping(steps, self.lifecycle.token())))
+    }
+
+    async fn cancel_sync(
+        &self,
+        request: Request<pb::CancelSyncRequest>,
+    ) -> GrpcResult<pb::SyncProgress> {
+        command::<CancelSync, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
     }
 
     async fn get_bars(

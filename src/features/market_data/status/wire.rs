@@ -14,7 +14,7 @@ use crate::domain::sync::{SyncState, SyncStatus};
 use crate::features::market_data::ReadError;
 use crate::features::market_data::page_token::{self, PageTokenInvalid};
 use crate::features::market_data::wire::{
-    ReadFields as _, count, duration, interval, page_size, timestamp,
+    ReadFields as _, count, duration, interval, page_size, sync_state, timestamp,
 };
 use crate::infrastructure::persistence::SyncStatusFilter;
 use crate::proto::v1 as pb;
@@ -48,7 +48,7 @@ impl From<SyncStatus> for pb::SyncStatus {
         Self {
             symbol: status.series.symbol.to_string(),
             interval: interval(status.series.interval).into(),
-            state: state(status.state).into(),
+            state: sync_state(status.state).into(),
             bar_count: count(status.bar_count),
             last_sync_time: status.last_sync_at.map(timestamp),
             last_bar_time: status.last_bar_at.map(timestamp),
@@ -177,18 +177,9 @@ const fn health_status(state: HealthState) -> pb::HealthStatus {
     }
 }
 
-const fn state(state: SyncState) -> pb::SyncState {
-    match state {
-        SyncState::Pending => pb::SyncState::Pending,
-        SyncState::Syncing => pb::SyncState::Syncing,
-        SyncState::Completed => pb::SyncState::Completed,
-        SyncState::Error => pb::SyncState::Error,
-    }
-}
-
 fn state_from_pb(value: i32) -> Option<SyncState> {
     let value = pb::SyncState::try_from(value).ok()?;
-    SyncState::ALL.into_iter().find(|each| state(*each) == value)
+    SyncState::ALL.into_iter().find(|each| sync_state(*each) == value)
 }
 
 fn binding(filter: &SyncStatusFilter) -> [&str; 3] {

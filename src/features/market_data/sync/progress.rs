@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::SyncError;
 use crate::domain::shared::Series;
 use crate::domain::sync::SyncState;
-use crate::infrastructure::interfaces::HistoryEnd;
+use crate::infrastructure::interfaces::{HistoryDepth, HistoryEnd};
+use crate::infrastructure::persistence::{SyncCounts, SyncRecord};
 
 /// How far a sync is.
 #[derive(Clone, Debug)]
@@ -21,8 +22,12 @@ pub struct SyncProgress {
     pub state: SyncState,
     /// Bars that came so far.
     pub bars_fetched: u64,
+    /// Bars that were asked for; the provider may have fewer. Absent where all were.
+    pub bars_expected: Option<u32>,
     /// Pages that came so far.
     pub pages: u32,
+    /// How long it has taken so far.
+    pub elapsed: Duration,
     /// How it ended, once it has.
     pub outcome: Option<Result<SyncReport, SyncError>>,
 }
@@ -55,23 +60,34 @@ pub struct SyncReport {
 }
 
 impl SyncProgress {
-    /// A sync that was asked for.
-    pub(super) const fn pending(sync_id: Uuid, series: Series) -> Self {
-        let state = SyncState::Pending;
-        Self { sync_id, series, state, bars_fetched: 0, pages: 0, outcome: None }
+    /// As far as `record` says, at `now`.
+    pub(super) fn of(record: &SyncRecord, now: Timestamp) -> Self {
+        Self {
+            sync_id: record.sync_id,
+            series: record.series.clone(),
+            state: record.state,
+            bars_fetched: record.counts.fetched,
+            bars_expected: match record.depth {
+                HistoryDepth::Newest(bars) => Some(bars),
+                HistoryDepth::Full => None,
+            },
+            pages: record.counts.pages,
+            elapsed: now.duration_since(record.started_at).try_into().unwrap_or_default(),
+            outcome: None,
+        }
     }
 }
 
 impl SyncReport {
-    /// A sync of `series` that has done nothing yet.
-    pub(super) const fn new(series: Series) -> Self {
+    /// What a sync of `series` did that has done `counts` so far.
+    pub(super) const fn new(series: Series, counts: &SyncCounts) -> Self {
         Self {
             series,
-            bars_fetched: 0,
-            bars_inserted: 0,
-            bars_updated: 0,
-            bars_unchanged: 0,
-            bars_rejected: 0,
+            bars_fetched: counts.fetched,
+            bars_inserted: counts.inserted,
+            bars_updated: counts.updated,
+            bars_unchanged: counts.unchanged,
+            bars_rejected: counts.rejected,
             total_bars: 0,
             first_bar_at: None,
             last_bar_at: None,

@@ -3,31 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::copy::{Copy, Known};
+use super::journal::SyncJournal;
 use super::{SyncError, SyncProgress, SyncReport};
 use crate::common::error::with_causes;
 use crate::common::messaging::EventBus;
-use crate::domain::ohlcv::services::BarClock;
-use crate::domain::ohlcv::{FetchedBar, Ohlcv, OhlcvAggregate};
-use crate::domain::shared::{DomainEvent, EventPayload, Interval, Series};
-use crate::domain::symbol::{SymbolAggregate, SymbolDescription};
+use crate::domain::shared::{DomainEvent, EventPayload, Series};
 use crate::domain::sync::{SyncState, SyncStatus};
 use crate::features::market_data::{LiveSeries, Sessions};
-use crate::infrastructure::interfaces::{
-    HistoryDepth, HistoryPage, HistoryProvider, HistoryRequest, ProviderError,
+use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider, ProviderError};
+use crate::infrastructure::persistence::{
+    Database, DatabaseError, SeriesCache, SeriesSummary, SyncRecord,
 };
-use crate::infrastructure::persistence::{Database, DatabaseError, SeriesCache, SeriesSummary};
 
 /// How long the status row of an ended sync is tried to be written while the database is away.
 const SETTLE_WITHIN: Duration = Duration::from_mins(2);
 /// How long is waited between two tries.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the status of a cancelled sync says.
+const CANCELLED: &str = "cancelled";
 
 /// What a sync works with.
 #[derive(Debug)]
@@ -38,37 +39,46 @@ pub(super) struct SyncRun {
     pub(super) sessions: Sessions,
     pub(super) live: LiveSeries,
     pub(super) events: EventBus<DomainEvent>,
+    pub(super) journal: SyncJournal,
     pub(super) stopping: CancellationToken,
 }
 
 impl SyncRun {
-    /// Fetches, compares and stores page by page. What is stored when it fails stays.
+    /// Fetches, compares and stores page by page, from where `record` says it is. What is stored
+    /// when it fails stays.
     pub(super) async fn copy_series(
         &self,
-        series: &Series,
-        depth: HistoryDepth,
+        record: &mut SyncRecord,
         progress: &watch::Sender<SyncProgress>,
+        cancel: &CancellationToken,
     ) -> Result<SyncReport, SyncError> {
-        let began = Instant::now();
-        self.mark_syncing(series).await?;
+        let began = (Instant::now(), progress.borrow().elapsed);
+        let series = record.series.clone();
+        self.mark_syncing(&series).await?;
+        record.state = SyncState::Syncing;
         progress.send_modify(|progress| progress.state = SyncState::Syncing);
-        let doubtful = self.oldest_doubt(series).await?;
-        let mut copy =
-            Copy { run: self, series, progress, report: SyncReport::new(series.clone()) };
-        let mut oldest = copy.pages(depth, None, None).await?;
+        let doubtful = self.oldest_doubt(&series).await?;
+        let (depth, known) = (record.depth, known(record, doubtful));
+        let mut copy = Copy { run: self, record, progress, cancel, began, history_end: None };
+        let mut oldest = copy.pages(depth, known, None).await?;
         if let (Some(doubtful), Some(reached)) = (doubtful, oldest)
             && doubtful < reached
         {
             // A bar that may not have been over when it was stored is fetched again, however old.
-            oldest = copy.pages(HistoryDepth::Full, Some(reached), Some(doubtful)).await?;
+            let known = (reached, Timestamp::MAX);
+            oldest = copy.pages(HistoryDepth::Full, Some(known), Some(doubtful)).await?;
         }
-        let mut report = copy.report;
-        if oldest.is_none() && report.bars_fetched == 0 {
-            let (provider, symbol) = (self.provider.name(), series.symbol.clone());
+        let (elapsed, history_end) = (copy.elapsed(), copy.history_end);
+        if oldest.is_none() && record.counts.fetched == 0 {
+            let (provider, symbol) = (self.provider.name(), series.symbol);
             return Err(ProviderError::NoData { provider, symbol, detail: None }.into());
         }
-        report.elapsed = began.elapsed();
-        Ok(report)
+        Ok(SyncReport { elapsed, history_end, ..SyncReport::new(series, &record.counts) })
+    }
+
+    /// Why a sync ends that was cancelled: the whole service stops, or somebody asked for it.
+    pub(super) fn cut_off(&self) -> SyncError {
+        if self.stopping.is_cancelled() { SyncError::Interrupted } else { SyncError::Cancelled }
     }
 
     async fn mark_syncing(&self, series: &Series) -> Result<(), SyncError> {
@@ -124,16 +134,31 @@ impl SyncRun {
         }
     }
 
+    /// Writes into its record how the sync ended; one that was interrupted is left for whoever
+    /// comes next. Answers whether the record says so now.
+    pub(super) async fn close(&self, record: &SyncRecord) -> bool {
+        let kept = match record.ended {
+            Some(_) => self.journal.keep(record).await,
+            None => self.journal.hand_back(record).await,
+        };
+        kept.inspect_err(|error| {
+            warn!(error = with_causes(error), "the record of a sync could not be written");
+        })
+        .is_ok()
+    }
+
     /// Tries on to write how the sync ended, while the database is away.
     pub(super) async fn settle_later(
         &self,
-        series: &Series,
+        record: &SyncRecord,
         outcome: Result<SyncReport, SyncError>,
     ) {
+        let series = &record.series;
         let give_up = Instant::now() + SETTLE_WITHIN;
         while Instant::now() < give_up && !self.stopping.is_cancelled() {
             sleep(SETTLE_PAUSE).await;
-            if self.write_outcome(series, outcome.as_ref()).await.is_ok() {
+            let settled = self.write_outcome(series, outcome.as_ref()).await.is_ok();
+            if settled && self.close(record).await {
                 return;
             }
         }
@@ -165,6 +190,7 @@ impl SyncRun {
         let step = match outcome {
             Ok(_) => status.complete(Timestamp::now(), count, last),
             Err(SyncError::Interrupted) => status.fail(SyncStatus::INTERRUPTED, count, last),
+            Err(SyncError::Cancelled) => status.fail(CANCELLED, count, last),
             Err(failure) => status.fail(failure.to_string(), count, last),
         };
         if let Err(refused) = step {
@@ -185,142 +211,18 @@ impl SyncRun {
     }
 }
 
-/// A sync under way.
-struct Copy<'a> {
-    run: &'a SyncRun,
-    series: &'a Series,
-    progress: &'a watch::Sender<SyncProgress>,
-    report: SyncReport,
+/// What was stored before a sync went on: all between the newest and the oldest bar that came,
+/// but for a newest one that may not have been over.
+fn known(record: &SyncRecord, doubtful: Option<Timestamp>) -> Option<Known> {
+    let (oldest, newest) = record.reached?;
+    let newest = match doubtful {
+        Some(doubtful) if doubtful <= newest => millisecond_before(doubtful),
+        Some(_) | None => newest,
+    };
+    (oldest <= newest).then_some((oldest, newest))
 }
 
-impl Copy<'_> {
-    /// Takes pages until the provider has no more, or `until` is reached. Bars at or after
-    /// `before` are known already. Answers the open time of the oldest bar that came.
-    async fn pages(
-        &mut self,
-        depth: HistoryDepth,
-        before: Option<Timestamp>,
-        until: Option<Timestamp>,
-    ) -> Result<Option<Timestamp>, SyncError> {
-        let run = self.run;
-        let mut pages = run.provider.history(HistoryRequest { series: self.series.clone(), depth });
-        let mut oldest = before;
-        while let Some(page) =
-            run.stopping.run_until_cancelled(pages.next()).await.ok_or(SyncError::Interrupted)?
-        {
-            // While the service stops, its connections end too: that is no fault of the provider.
-            let mut page = page.map_err(|error| {
-                if run.stopping.is_cancelled() { SyncError::Interrupted } else { error.into() }
-            })?;
-            if let Some(said) = page.symbol.take() {
-                self.observe(&said).await?;
-            }
-            page.bars.retain(|bar| before.is_none_or(|before| bar.open_time < before));
-            oldest = page.bars.first().map(|bar| bar.open_time).or(oldest);
-            self.report.history_end = page.end;
-            self.store(&page).await?;
-            self.progress.send_modify(|progress| {
-                progress.bars_fetched = self.report.bars_fetched;
-                progress.pages += 1;
-            });
-            if let (Some(until), Some(oldest)) = (until, oldest)
-                && oldest <= until
-            {
-                break;
-            }
-        }
-        Ok(oldest)
-    }
-
-    /// Keeps what the provider says of the instrument.
-    async fn observe(&self, said: &SymbolDescription) -> Result<(), SyncError> {
-        let (run, symbol) = (self.run, &self.series.symbol);
-        let symbols = run.database.symbols();
-        let stored = symbols.get(symbol).await?;
-        let (before, now) = (stored.clone(), Timestamp::now());
-        let (info, changed) = SymbolAggregate::new(symbol, stored, now).observe(said, now);
-        if changed {
-            symbols.put(&info).await?;
-            run.sessions.forget(symbol).await;
-        }
-        if !info.trading_session().1 {
-            let session = info.description.session.as_ref().map_or("", |spec| &spec.session);
-            warn!(%symbol, session, "the session of {symbol} is not known; its bars are cut around the clock in UTC");
-        }
-        let session_before = before.and_then(|info| info.description.session);
-        if session_before != info.description.session {
-            // Where bars close has changed: what is cached says otherwise.
-            for interval in Interval::ALL {
-                let series = Series::new(symbol.clone(), interval);
-                run.cache.begin_write(&series).await;
-                run.cache.finish_write(&series).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares a page with what is stored and writes the difference.
-    async fn store(&mut self, page: &HistoryPage) -> Result<(), SyncError> {
-        let (run, series) = (self.run, self.series);
-        let (Some(first), Some(last)) = (page.bars.first(), page.bars.last()) else {
-            return Ok(());
-        };
-        let session = run.sessions.of(&series.symbol).await?;
-        let mut clock = BarClock::new(session, series.interval);
-        let fetched = check(series, page, &mut clock);
-        let stored = run.database.bars().stretch(series, first.open_time, last.open_time).await?;
-        let mut bars = OhlcvAggregate::new(series.clone(), stored);
-        let live = run.live.of(&series.symbol);
-        let known = if live.tracked {
-            // Its forming bar is the feed's; what was fetched of it counts as unchanged.
-            fetched.iter().filter(|bar| bar.finished).copied().collect()
-        } else {
-            fetched.clone()
-        };
-        let mut diff = bars.merge(&known);
-        diff.unchanged += u64::try_from(fetched.len() - known.len()).unwrap_or_default();
-        if !diff.is_empty() {
-            let now = Timestamp::now();
-            run.cache.begin_write(series).await;
-            let stored = run.database.bars();
-            let written = stored.write_logged(series, &diff, live.logged_from, now).await;
-            run.cache.finish_write(series).await;
-            if !written?.is_empty() {
-                run.live.logged();
-            }
-            bars.events(&diff, now).into_iter().for_each(|event| run.events.publish(event));
-        }
-        let total = |bars: &[_]| u64::try_from(bars.len()).unwrap_or(u64::MAX);
-        let report = &mut self.report;
-        report.bars_fetched += u64::try_from(page.bars.len()).unwrap_or(u64::MAX);
-        report.bars_rejected += u64::try_from(page.bars.len() - fetched.len()).unwrap_or(u64::MAX);
-        report.bars_inserted += total(&diff.inserted);
-        report.bars_updated += total(&diff.updated);
-        report.bars_unchanged += diff.unchanged;
-        Ok(())
-    }
-}
-
-/// The bars of `page` that are bars. Whether one is finished is for the provider's clock to say.
-fn check(series: &Series, page: &HistoryPage, clock: &mut BarClock) -> Vec<FetchedBar> {
-    let mut fetched = Vec::with_capacity(page.bars.len());
-    let mut rejected = None;
-    for bar in &page.bars {
-        match Ohlcv::new(bar.open, bar.high, bar.low, bar.close, bar.volume) {
-            Ok(values) => {
-                let range = clock.bounds_of(bar.open_time);
-                let finished = range.is_over(page.server_time);
-                fetched.push(FetchedBar { range, values, finished });
-            }
-            Err(reason) => rejected = rejected.or(Some((bar.open_time, reason))),
-        }
-    }
-    if let Some((open_time, reason)) = rejected {
-        let bars_rejected = page.bars.len() - fetched.len();
-        warn!(
-            %series, bars_rejected, %open_time, error = %reason,
-            "rejected {bars_rejected} bars of {series}; the first opens at {open_time}: {reason}"
-        );
-    }
-    fetched
+/// Bars open on whole milliseconds.
+fn millisecond_before(time: Timestamp) -> Timestamp {
+    time.saturating_sub(jiff::SignedDuration::from_millis(1)).unwrap_or(Timestamp::MIN)
 }

@@ -3,18 +3,23 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::journal::SyncJournal;
 use super::run::SyncRun;
-use super::{SyncError, SyncProgress, SyncReport};
+use super::{SyncError, SyncProgress, SyncReport, SyncTicket, wire};
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::domain::shared::{DomainEvent, Series};
 use crate::domain::sync::SyncState;
 use crate::features::market_data::{LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider};
-use crate::infrastructure::persistence::{Database, SeriesCache};
+use crate::infrastructure::persistence::{
+    Database, DatabaseError, SeriesCache, SyncCounts, SyncRecord,
+};
 
 /// Syncs that talk to the provider at the same time.
 const AT_ONCE: usize = 8;
@@ -31,32 +36,23 @@ pub struct SyncService {
 struct Shared {
     run: SyncRun,
     lifecycle: Lifecycle,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     /// The syncs of each series, the one that runs first.
     queues: Mutex<HashMap<Series, Vec<SyncTicket>>>,
 }
 
-/// A sync that was started or joined.
-#[derive(Clone, Debug)]
-pub struct SyncTicket {
-    /// Which sync.
-    pub sync_id: Uuid,
-    depth: HistoryDepth,
-    progress: watch::Receiver<SyncProgress>,
-}
-
-impl SyncTicket {
-    /// Waits for the end. Not waiting for it does not stop the sync.
-    pub async fn finished(mut self) -> Result<SyncReport, SyncError> {
-        let ended = self.progress.wait_for(|progress| progress.outcome.is_some()).await;
-        let outcome = ended.ok().and_then(|progress| progress.outcome.clone());
-        outcome.unwrap_or(Err(SyncError::Crashed))
-    }
-
-    /// How far it is, and each step from here on.
-    pub fn progress(&self) -> watch::Receiver<SyncProgress> {
-        self.progress.clone()
-    }
+/// A sync's task, and whom it tells.
+struct Task {
+    record: SyncRecord,
+    /// Whether it was written down before.
+    resumed: bool,
+    progress: watch::Sender<SyncProgress>,
+    kept: watch::Sender<bool>,
+    cancel: CancellationToken,
+    /// The series' sync before this one.
+    previous: Option<SyncTicket>,
+    /// The turns of the call that it belongs to.
+    turns: Option<Arc<Semaphore>>,
 }
 
 impl SyncService {
@@ -70,88 +66,174 @@ impl SyncService {
         events: EventBus<DomainEvent>,
         lifecycle: Lifecycle,
     ) -> Self {
-        let stopping = lifecycle.token();
-        let run = SyncRun { database, cache, provider, sessions, live, events, stopping };
-        let (slots, queues) = (Semaphore::new(AT_ONCE), Mutex::default());
+        let (stopping, journal) = (lifecycle.token(), SyncJournal::new(&database));
+        let run = SyncRun { database, cache, provider, sessions, live, events, journal, stopping };
+        let (slots, queues) = (Arc::new(Semaphore::new(AT_ONCE)), Mutex::default());
         Self { shared: Arc::new(Shared { run, lifecycle, slots, queues }) }
     }
 
     /// Starts a sync of `series`, or joins one under way that asks for at least as much. One that
     /// asks for less is waited for.
     pub fn start(&self, series: Series, depth: HistoryDepth) -> Result<SyncTicket, SyncError> {
+        self.join_or_enqueue(new_record(series, depth), None)
+    }
+
+    /// Like [`Self::start`]; a sync that is not joined waits for one of `turns` first.
+    pub(super) fn start_in_turn(
+        &self,
+        series: Series,
+        depth: HistoryDepth,
+        turns: &Arc<Semaphore>,
+    ) -> Result<SyncTicket, SyncError> {
+        self.join_or_enqueue(new_record(series, depth), Some(Arc::clone(turns)))
+    }
+
+    /// Goes on with a sync that was written down.
+    pub(super) fn resume(&self, record: SyncRecord) {
+        let mut queues = self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        self.enqueue(&mut queues, record, true, None);
+    }
+
+    /// A sync of this process that is not over.
+    pub(super) fn ticket(&self, sync_id: Uuid) -> Option<SyncTicket> {
+        let queues = self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.values().flatten().find(|ticket| ticket.sync_id == sync_id).cloned()
+    }
+
+    /// What is written down of a sync, whichever process runs it.
+    pub(super) async fn record(&self, sync_id: Uuid) -> Result<SyncRecord, SyncError> {
+        let record = self.database().syncs().get(sync_id).await?;
+        record.ok_or(SyncError::NotFound(sync_id))
+    }
+
+    /// Asks the process that runs a sync to cancel it.
+    pub(super) async fn ask_to_cancel(&self, sync_id: Uuid) -> Result<bool, DatabaseError> {
+        self.database().syncs().ask_to_cancel(sync_id).await
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.shared.run.database
+    }
+
+    pub(super) fn journal(&self) -> &SyncJournal {
+        &self.shared.run.journal
+    }
+
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.shared.lifecycle.token()
+    }
+
+    fn join_or_enqueue(
+        &self,
+        record: SyncRecord,
+        turns: Option<Arc<Semaphore>>,
+    ) -> Result<SyncTicket, SyncError> {
         if self.shared.lifecycle.is_stopping() {
             return Err(SyncError::Interrupted);
         }
         let mut queues = self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting: usize = queues.values().map(Vec::len).sum();
-        let queue = queues.entry(series.clone()).or_default();
-        if let Some(ticket) = queue.iter().find(|ticket| covers(ticket.depth, depth)) {
+        let queue = queues.get(&record.series).map_or(&[][..], Vec::as_slice);
+        let joins = |ticket: &&SyncTicket| {
+            covers(ticket.depth, record.depth) && !ticket.cancel.is_cancelled()
+        };
+        if let Some(ticket) = queue.iter().find(joins) {
             return Ok(ticket.clone());
         }
-        if waiting >= AT_MOST {
-            if queue.is_empty() {
-                queues.remove(&series);
-            }
+        if queues.values().map(Vec::len).sum::<usize>() >= AT_MOST {
             return Err(SyncError::Overloaded);
         }
-        let sync_id = Uuid::now_v7();
-        let (sender, progress) = watch::channel(SyncProgress::pending(sync_id, series.clone()));
-        let previous = queue.last().map(SyncTicket::progress);
-        let ticket = SyncTicket { sync_id, depth, progress };
-        queue.push(ticket.clone());
-        drop(queues);
-        let service = self.clone();
-        let task =
-            Box::pin(async move { service.carry_out(series, depth, sender, previous).await });
-        drop(self.shared.lifecycle.spawn("sync", task));
-        Ok(ticket)
+        Ok(self.enqueue(&mut queues, record, false, turns))
     }
 
-    async fn carry_out(
+    fn enqueue(
         &self,
-        series: Series,
-        depth: HistoryDepth,
-        progress: watch::Sender<SyncProgress>,
-        previous: Option<watch::Receiver<SyncProgress>>,
-    ) {
-        let run = &self.shared.run;
-        let outcome = match self.turn(previous).await {
-            Ok(_slot) => {
-                let work = Box::pin(run.copy_series(&series, depth, &progress));
-                catch_panic("sync", work).await.unwrap_or(Err(SyncError::Crashed))
-            }
-            Err(error) => Err(error),
+        queues: &mut HashMap<Series, Vec<SyncTicket>>,
+        record: SyncRecord,
+        resumed: bool,
+        turns: Option<Arc<Semaphore>>,
+    ) -> SyncTicket {
+        let queue = queues.entry(record.series.clone()).or_default();
+        let (sync_id, depth) = (record.sync_id, record.depth);
+        let begun = SyncProgress {
+            state: SyncState::Pending,
+            ..SyncProgress::of(&record, Timestamp::now())
         };
-        let (outcome, settled) = run.settle(&series, outcome).await;
-        let sync_id = progress.borrow().sync_id;
+        let (progress, watched) = watch::channel(begun);
+        let (kept, is_kept) = watch::channel(resumed);
+        let cancel = self.stopping().child_token();
+        let ticket =
+            SyncTicket { sync_id, depth, progress: watched, kept: is_kept, cancel: cancel.clone() };
+        let previous = queue.last().cloned();
+        queue.push(ticket.clone());
+        let task = Task { record, resumed, progress, kept, cancel, previous, turns };
+        let service = self.clone();
+        let work = Box::pin(async move { service.carry_out(task).await });
+        drop(self.shared.lifecycle.spawn("sync", work));
+        ticket
+    }
+
+    async fn carry_out(&self, mut task: Task) {
+        let run = &self.shared.run;
+        // Held until the end is told: only then another begins.
+        let mut slots = Vec::new();
+        let outcome = self.perform(&mut task, &mut slots).await;
+        let Task { mut record, progress, .. } = task;
+        let (outcome, settled) = run.settle(&record.series, outcome).await;
+        let state = if outcome.is_ok() { SyncState::Completed } else { SyncState::Error };
+        let last = {
+            let so_far = progress.borrow().clone();
+            let elapsed = outcome.as_ref().map_or(so_far.elapsed, |report| report.elapsed);
+            SyncProgress { state, elapsed, outcome: Some(outcome.clone()), ..so_far }
+        };
+        if !matches!(outcome, Err(SyncError::Interrupted)) {
+            record.state = state;
+            record.ended = Some((Timestamp::now(), wire::encode(last.clone())));
+        }
+        let settled = run.close(&record).await && settled;
         if settled {
             // Whoever is told that it ended can start the next one at once.
-            self.leave(&series, sync_id);
+            self.leave(&record.series, record.sync_id);
         }
-        progress.send_modify(|progress| {
-            progress.state = if outcome.is_ok() { SyncState::Completed } else { SyncState::Error };
-            progress.outcome = Some(outcome.clone());
-        });
+        progress.send_replace(last);
+        drop(slots);
         if !settled {
-            run.settle_later(&series, outcome).await;
-            self.leave(&series, sync_id);
+            run.settle_later(&record, outcome).await;
+            self.leave(&record.series, record.sync_id);
         }
     }
 
-    /// Waits for the series' sync before this one, and for a slot.
-    async fn turn(
+    async fn perform(
         &self,
-        previous: Option<watch::Receiver<SyncProgress>>,
-    ) -> Result<tokio::sync::SemaphorePermit<'_>, SyncError> {
-        let turn = async {
-            if let Some(mut previous) = previous {
-                // An error says that the task before is gone, which is what is waited for.
-                drop(previous.wait_for(|progress| progress.outcome.is_some()).await);
+        task: &mut Task,
+        slots: &mut Vec<OwnedSemaphorePermit>,
+    ) -> Result<SyncReport, SyncError> {
+        let run = &self.shared.run;
+        if !task.resumed {
+            run.journal.begin(&task.record).await?;
+            task.kept.send_replace(true);
+        }
+        *slots = self.turn(task).await?;
+        let work = Box::pin(run.copy_series(&mut task.record, &task.progress, &task.cancel));
+        catch_panic("sync", work).await.unwrap_or(Err(SyncError::Crashed))
+    }
+
+    /// Waits for the series' sync before this one, for a turn, and for a slot.
+    async fn turn(&self, task: &mut Task) -> Result<Vec<OwnedSemaphorePermit>, SyncError> {
+        let (previous, turns) = (task.previous.take(), task.turns.take());
+        let waiting = async {
+            if let Some(previous) = previous {
+                // However it ended: that it has is what is waited for.
+                drop(previous.finished().await);
             }
-            self.shared.slots.acquire().await.map_err(|_| SyncError::Interrupted)
+            let mut permits = Vec::new();
+            for semaphore in turns.into_iter().chain([Arc::clone(&self.shared.slots)]) {
+                let permit = semaphore.acquire_owned().await;
+                permits.push(permit.map_err(|_| SyncError::Interrupted)?);
+            }
+            Ok(permits)
         };
-        let stopping = self.shared.lifecycle.token();
-        stopping.run_until_cancelled(turn).await.unwrap_or(Err(SyncError::Interrupted))
+        let cut_off = || Err(self.shared.run.cut_off());
+        task.cancel.run_until_cancelled(waiting).await.unwrap_or_else(cut_off)
     }
 
     fn leave(&self, series: &Series, sync_id: Uuid) {
@@ -162,6 +244,19 @@ impl SyncService {
                 queues.remove(series);
             }
         }
+    }
+}
+
+fn new_record(series: Series, depth: HistoryDepth) -> SyncRecord {
+    SyncRecord {
+        sync_id: Uuid::now_v7(),
+        series,
+        depth,
+        state: SyncState::Pending,
+        counts: SyncCounts::default(),
+        reached: None,
+        started_at: Timestamp::now(),
+        ended: None,
     }
 }
 

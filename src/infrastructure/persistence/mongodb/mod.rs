@@ -13,6 +13,7 @@ mod schema;
 mod subscriptions;
 mod symbols;
 mod sync_status;
+mod syncs;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(super) use ohlcv::Ohlcv;
 pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
+pub(super) use syncs::Syncs;
 
 use super::DatabaseError;
 

@@ -11,7 +11,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, subscriptions, symbols, sync_status};
+use super::{bar_log, subscriptions, symbols, sync_status, syncs};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -66,7 +66,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 6] {
+fn layouts() -> [Layout; 7] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None };
     [
         Layout {
@@ -95,19 +95,7 @@ fn layouts() -> [Layout; 6] {
             )],
             validator: status_schema(),
         },
-        Layout {
-            name: bar_log::COLLECTION,
-            indexes: vec![
-                unique("idx_bar_log_sequence", log_sequence()),
-                unique(
-                    "idx_bar_log_bar",
-                    doc! {
-                        "symbol": 1, "exchange": 1, "interval": 1, "datetime": 1, "revision": 1,
-                    },
-                ),
-            ],
-            validator: log_schema(),
-        },
+        log_layout(),
         Layout {
             name: bar_log::HEAD,
             indexes: vec![unique("idx_bar_log_head_unique", doc! { "shard": 1 })],
@@ -118,7 +106,34 @@ fn layouts() -> [Layout; 6] {
             indexes: vec![unique("idx_subscriptions_unique", doc! { "exchange": 1, "symbol": 1 })],
             validator: subscription_schema(),
         },
+        Layout {
+            name: syncs::COLLECTION,
+            indexes: vec![Index {
+                name: "idx_syncs_ended",
+                keys: doc! { "ended_at": 1, "leased_until": 1 },
+                unique: false,
+                partial: None,
+            }],
+            validator: sync_schema(),
+        },
     ]
+}
+
+fn log_layout() -> Layout {
+    let unique = |name, keys| Index { name, keys, unique: true, partial: None };
+    Layout {
+        name: bar_log::COLLECTION,
+        indexes: vec![
+            unique("idx_bar_log_sequence", log_sequence()),
+            unique(
+                "idx_bar_log_bar",
+                doc! {
+                    "symbol": 1, "exchange": 1, "interval": 1, "datetime": 1, "revision": 1,
+                },
+            ),
+        ],
+        validator: log_schema(),
+    }
 }
 
 fn schema(required: &[&str], properties: Document) -> Document {
@@ -213,6 +228,18 @@ fn subscription_schema() -> Document {
         doc! {
             "symbol": text(), "exchange": text(), "created_at": optional("date"),
             "logged_from": optional("date"),
+        },
+    )
+}
+
+fn sync_schema() -> Document {
+    schema(
+        &["symbol", "exchange", "interval", "state", "started_at", "owner", "leased_until"],
+        doc! {
+            "symbol": text(), "exchange": text(), "interval": text(),
+            "state": { "enum": ["pending", "syncing", "completed", "error"] },
+            "started_at": { "bsonType": "date" }, "leased_until": { "bsonType": "date" },
+            "ended_at": optional("date"),
         },
     )
 }

@@ -9,7 +9,7 @@ use super::super::sync_statuses::SyncStatusFilter;
 use super::ohlcv::series_filter;
 use super::{DEADLINE, DatabaseError, MongoDb, PROVIDER, database_error, decode};
 use crate::domain::shared::{Series, Symbol};
-use crate::domain::sync::{SyncState, SyncStatus};
+use crate::domain::sync::SyncStatus;
 
 /// The collection's name.
 pub(super) const COLLECTION: &str = "sync_status";
@@ -106,28 +106,6 @@ impl SyncStatuses {
             Ok(all)
         };
         self.0.run(DEADLINE, list).await
-    }
-
-    pub(in super::super) async fn fail_unfinished(
-        &self,
-        message: &str,
-        at: Timestamp,
-    ) -> Result<u64, DatabaseError> {
-        let collection = self.0.documents(COLLECTION);
-        let unfinished = [SyncState::Pending.as_str(), SyncState::Syncing.as_str()].to_vec();
-        let filter = doc! { "status": { "$in": unfinished } };
-        let change = doc! {
-            "$set": {
-                "status": SyncState::Error.as_str(),
-                "error_message": message,
-                "updated_at": DateTime::from_millis(millisecond_before(at)),
-            },
-        };
-        let fail = async move {
-            let done = collection.update_many(filter, change).await;
-            done.map(|done| done.modified_count).map_err(|error| database_error(&error))
-        };
-        self.0.run(DEADLINE, fail).await
     }
 }
 

@@ -127,6 +127,31 @@ const MIGRATIONS: &[&str] = &[
         tick_count,
         strftime('%Y-%m-%dT%H:%M:%fZ', written_at / 1000.0, 'unixepoch') AS written_at
     FROM bar_log JOIN series USING (series_id);",
+    // 3: the syncs that were asked for. No bar_count means all that the provider has.
+    "CREATE TABLE syncs (
+        sync_id          TEXT PRIMARY KEY,
+        exchange         TEXT NOT NULL,
+        symbol           TEXT NOT NULL,
+        interval         TEXT NOT NULL,
+        bar_count        INTEGER,
+        state            TEXT NOT NULL,
+        pages            INTEGER NOT NULL DEFAULT 0,
+        fetched          INTEGER NOT NULL DEFAULT 0,
+        inserted         INTEGER NOT NULL DEFAULT 0,
+        updated          INTEGER NOT NULL DEFAULT 0,
+        unchanged        INTEGER NOT NULL DEFAULT 0,
+        rejected         INTEGER NOT NULL DEFAULT 0,
+        oldest           INTEGER,
+        newest           INTEGER,
+        started_at       INTEGER NOT NULL,
+        owner            TEXT NOT NULL,
+        leased_until     INTEGER NOT NULL,
+        cancelled        INTEGER NOT NULL DEFAULT 0,
+        ended_at         INTEGER,
+        outcome          BLOB
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX syncs_unfinished ON syncs (started_at) WHERE ended_at IS NULL;
+    CREATE INDEX syncs_ended ON syncs (ended_at) WHERE ended_at IS NOT NULL;",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

@@ -12,6 +12,7 @@ mod pool;
 mod subscriptions;
 mod symbols;
 mod sync_status;
+mod syncs;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use pool::Pool;
 pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
+pub(super) use syncs::Syncs;
 
 use super::DatabaseError;
 

@@ -115,31 +115,6 @@ impl SyncStatuses {
             })
             .await
     }
-
-    pub(in super::super) async fn fail_unfinished(
-        &self,
-        message: &str,
-        at: Timestamp,
-    ) -> Result<u64, DatabaseError> {
-        let (message, at) = (message.to_owned(), millisecond_before(at));
-        self.0
-            .write(move |connection| {
-                let sql = "UPDATE sync_status SET status = ?1, error_message = ?2, \
-                     updated_at = ?3 WHERE status IN (?4, ?5)";
-                let failed = connection.execute(
-                    sql,
-                    params![
-                        SyncState::Error.as_str(),
-                        message,
-                        at,
-                        SyncState::Pending.as_str(),
-                        SyncState::Syncing.as_str(),
-                    ],
-                );
-                failed.map(|rows| u64::try_from(rows).unwrap_or(u64::MAX)).map_err(database_error)
-            })
-            .await
-    }
 }
 
 fn read_status(row: &Row<'_>) -> Result<SyncStatus, DatabaseError> {
