@@ -1,8 +1,6 @@
 //! The database goes away in the middle of real trades: the feed goes on, closed bars wait on
 //! disk, and once it is back all is as if nothing had happened.
 
-use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
@@ -10,23 +8,20 @@ use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::bar_event::Event;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
 use pocketquant::simulator::{Pace, ReplayConfig, SimulatorConfig};
-use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::live::{ES, PATIENCE, only_trades, real_minutes, subscribe};
+use crate::live_crash::{Oracle, Run, current, until_stored};
+use crate::processes::SimulatorProcess;
 use crate::servers::{Server, own_redis_url};
-use crate::support::{
-    ExportedBar, TestApp, TestSimulator, demo_data, file_bars, reason, retry_delay,
-};
+use crate::support::{ExportedBar, TestApp, TestSimulator, reason, retry_delay};
 
-const ES: &str = "CME:ES";
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(3);
 /// Trades a second: all of them take about a minute, and 30 bars close in a second.
 const RATE: f64 = 8_000.0;
 
@@ -39,29 +34,9 @@ enum Absence {
     Frozen,
 }
 
-/// A folder that holds nothing but trades and `symbols.json`.
-fn only_trades() -> &'static Path {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
-            let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
-            std::fs::create_dir(folder.path().join("ticks")).unwrap();
-            for name in ["symbols.json", "ticks/CME_ES_trades.csv.gz"] {
-                std::fs::copy(demo.join(name), folder.path().join(name)).unwrap();
-            }
-            folder
-        })
-        .path()
-}
-
 async fn replay() -> TestSimulator {
     let replay = Some(ReplayConfig { pace: Pace::Rate(RATE), ..ReplayConfig::default() });
     TestSimulator::with(SimulatorConfig { replay, ..SimulatorConfig::new(only_trades()) }).await
-}
-
-fn minutes() -> Vec<ExportedBar> {
-    file_bars(&demo_data().join("CME_ES_1m.csv"))
 }
 
 /// What subscribers have seen.
@@ -201,10 +176,75 @@ async fn bars_wait_on_disk(absence: Absence) {
         Absence::Killed => mongodb.restart().await,
         Absence::Frozen => mongodb.thaw(),
     }
-    let minutes = minutes();
+    let minutes = real_minutes();
     let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
     assert_eq!(after.closed, minutes, "in order, each once");
     health(&app.channel, "readiness", ServingStatus::Serving).await;
+    assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut mongodb = Server::mongodb().await;
+    let rate = RATE.to_string();
+    let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", &rate]).await;
+    let mut settings = simulator.settings();
+    settings.extend(self::settings(&mongodb).await);
+    let mut run = Run::start(folder.path(), &settings).await;
+    subscribe(&mut run.quotes).await;
+    until_stored(&mut run, 50).await;
+
+    mongodb.crash();
+    let on_disk = async {
+        while !run.server.lines().iter().any(|line| line.contains("closed bars wait on disk")) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        // And some more of them.
+        let minute = || current(&mut run.quotes.clone(), Interval::Interval1m);
+        let first = minute().await.unwrap().time_ms;
+        while minute().await.is_none_or(|bar| bar.time_ms < first + 30 * 60_000) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, on_disk).await.unwrap();
+    run.server.kill().await;
+    mongodb.restart().await;
+
+    let mut run = Run::start(folder.path(), &settings).await;
+    let lines = run.server.lines().join("\n");
+    assert!(lines.contains("stored what an earlier run had left on disk"), "{lines}");
+    Oracle::new().until_right(&mut run).await;
+    assert_eq!(run.server.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn a_cache_that_is_gone_is_noticed_by_nobody() {
+    let (mongodb, mut redis) = tokio::join!(Server::mongodb(), Server::redis());
+    let simulator = replay().await;
+    let mut settings = settings(&mongodb).await;
+    settings.push(("REDIS_URL".to_owned(), redis.url()));
+    let mut app = TestApp::with_settings(&simulator, settings).await;
+    let mut watcher = Watcher::start(&app.channel).await;
+    watcher.until(|seen| seen.closed.len() >= 50).await;
+
+    redis.crash();
+    health(&app.channel, "cache", ServingStatus::NotServing).await;
+    health(&app.channel, "readiness", ServingStatus::Serving).await;
+    let during = watcher.seen.borrow().closed.len();
+    watcher.until(|seen| seen.closed.len() >= during + 50).await;
+    let bars = app.bars(ES, Interval::Interval1m, |request| request.limit = Some(50)).await;
+    assert_eq!(bars.unwrap().bars.len(), 50);
+
+    // Back, and empty.
+    redis.restart().await;
+    health(&app.channel, "cache", ServingStatus::Serving).await;
+    let minutes = real_minutes();
+    let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
+    assert_eq!(after.closed, minutes, "in order, each once");
     assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
     app.stop().await;
 }

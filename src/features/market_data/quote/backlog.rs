@@ -203,3 +203,7 @@ fn jobs(entries: &[(i64, SpoolEntry)]) -> Vec<Job> {
     }
     jobs
 }
+
+#[cfg(test)]
+#[path = "backlog_tests.rs"]
+mod tests;
