@@ -13,6 +13,9 @@
 /// Package `pocketquant.v1`.
 pub mod v1 {
     tonic::include_proto!("pocketquant.v1");
+
+    // The server's side: see `build.rs`.
+    include!(concat!(env!("OUT_DIR"), "/servers/pocketquant.v1.rs"));
 }
 
 /// Every message and service in `proto/` and what they import, for gRPC reflection.

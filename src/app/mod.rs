@@ -22,7 +22,9 @@ use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
-use crate::features::market_data::quote::{FeedOptions, QuoteService, QuoteServiceParts};
+use crate::features::market_data::quote::{
+    FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
+};
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
@@ -60,6 +62,11 @@ pub struct App {
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_paced(settings, StreamPace::default()).await
+    }
+
+    /// The same, with streams that speak, and are listened to, at another pace.
+    pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
         let (database, cache, provider, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
@@ -70,12 +77,14 @@ impl App {
         let (database, cache, provider, (listener, address)) =
             connect::all(database, cache, provider, listener)?;
         let spool = connect::spool(&settings, &lifecycle).await;
+        let series_cache = SeriesCache::new(cache.clone());
         let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
         let events = EventBus::new();
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
+            series: series_cache.clone(),
             sessions: sessions.clone(),
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
@@ -85,7 +94,7 @@ impl App {
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings), epoch).await;
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let server = ServerInfo {
@@ -94,20 +103,19 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
-        let series_cache = SeriesCache::new(cache);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
             provider,
             sessions.clone(),
-            live,
+            live.clone(),
             events,
             lifecycle.clone(),
         );
         let recovered = syncs.recover().await;
         recovered.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let builder = sync::register(Mediator::builder(), &syncs);
-        let builder = ohlcv::register(builder, &database, &series_cache, &sessions);
+        let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
@@ -174,7 +182,7 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
 }
 
-fn feed_options(settings: &Settings) -> FeedOptions {
+fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {
     let clock = match settings.feed.clock {
         FeedClockSetting::Wall => FeedClock::Wall,
         FeedClockSetting::Event => FeedClock::Event,
@@ -184,6 +192,7 @@ fn feed_options(settings: &Settings) -> FeedOptions {
         autostart: settings.feed.autostart,
         rules: BarRules { clock, grace, lateness },
         log_retention: settings.bars.log_retention,
+        streams,
     }
 }
 

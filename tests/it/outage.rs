@@ -216,7 +216,7 @@ async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
     let mut run = Run::start(folder.path(), &settings).await;
     let lines = run.server.lines().join("\n");
     assert!(lines.contains("stored what an earlier run had left on disk"), "{lines}");
-    Oracle::new().until_right(&mut run).await;
+    Oracle::new().until_right(&mut run, &simulator).await;
     assert_eq!(run.server.terminate().await, Some(0));
 }
 

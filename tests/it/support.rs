@@ -9,6 +9,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use pocketquant::app::App;
 use pocketquant::common::config::Settings;
+use pocketquant::features::market_data::quote::StreamPace;
 use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
@@ -94,6 +95,7 @@ pub struct TestApp {
     stop: Option<DropGuard>,
     data_dir: Arc<TempDir>,
     changed: Vec<(String, String)>,
+    pace: StreamPace,
 }
 
 impl TestApp {
@@ -104,34 +106,49 @@ impl TestApp {
 
     /// On `engine`, with some settings changed.
     pub async fn on(engine: Engine, simulator: &TestSimulator, changed: &[(&str, &str)]) -> Self {
+        Self::paced(engine, simulator, changed, StreamPace::default()).await
+    }
+
+    /// The same, with streams that speak, and are listened to, at another pace.
+    pub async fn paced(
+        engine: Engine,
+        simulator: &TestSimulator,
+        changed: &[(&str, &str)],
+        pace: StreamPace,
+    ) -> Self {
         let mut settings: Vec<(String, String)> = Vec::new();
         for (name, value) in engine.settings().await {
             settings.push((name.to_owned(), value));
         }
         settings.extend(changed.iter().map(|(name, value)| ((*name).into(), (*value).into())));
-        Self::in_folder(simulator, Arc::new(tempfile::tempdir().unwrap()), settings).await
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::in_folder(simulator, folder, settings, pace).await
     }
 
     /// On whatever `settings` name.
     pub async fn with_settings(simulator: &TestSimulator, settings: Vec<(String, String)>) -> Self {
-        Self::in_folder(simulator, Arc::new(tempfile::tempdir().unwrap()), settings).await
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::in_folder(simulator, folder, settings, StreamPace::default()).await
     }
 
     /// Stops it, and starts it again on the same data, with another provider.
     pub async fn restarted(self, simulator: &TestSimulator) -> Self {
         let (data_dir, changed) = (Arc::clone(&self.data_dir), self.changed.clone());
+        let pace = self.pace;
         self.stop().await;
-        Self::in_folder(simulator, data_dir, changed).await
+        Self::in_folder(simulator, data_dir, changed, pace).await
     }
 
     async fn in_folder(
         simulator: &TestSimulator,
         data_dir: Arc<TempDir>,
         changed: Vec<(String, String)>,
+        pace: StreamPace,
     ) -> Self {
         install_crypto_provider();
         let settings = lookup(simulator, data_dir.path(), &changed);
-        let app = App::start(Settings::from_lookup(settings).unwrap()).await.unwrap();
+        let settings = Settings::from_lookup(settings).unwrap();
+        let app = App::start_paced(settings, pace).await.unwrap();
         let url = format!("http://{}", app.address());
         let stopping = CancellationToken::new();
         let running = tokio::spawn(app.run(stopping.clone().cancelled_owned()));
@@ -145,6 +162,7 @@ impl TestApp {
             stop: Some(stopping.drop_guard()),
             data_dir,
             changed,
+            pace,
         }
     }
 

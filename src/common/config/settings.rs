@@ -263,7 +263,8 @@ fn bars(reader: &mut Reader<'_>) -> Option<BarSettings> {
     let hour = Duration::from_hours(1);
     let lateness = reader.read(&t::BAR_LATENESS, parse::duration(Duration::ZERO, hour));
     let year = Duration::from_hours(365 * 24);
-    let log_retention = reader.read(&t::BAR_LOG_RETENTION, parse::duration(minute, year));
+    let log_retention =
+        reader.read(&t::BAR_LOG_RETENTION, parse::duration(Duration::from_secs(1), year));
     let (grace, lateness) = (grace?, lateness?);
     if lateness < grace {
         let given = reader.given(&t::BAR_LATENESS).unwrap_or_default();

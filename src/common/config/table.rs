@@ -103,7 +103,7 @@ settings! {
         "How long after its end a quiet bar waits for late ticks before it closes";
     BAR_LATENESS Plain Some("2m"), "a duration from `0s` to `1h`, BAR_GRACE at least, e.g. `2m`",
         "How late a tick may come and still correct its bar";
-    BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1m` to `365d`, e.g. `7d`",
+    BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1s` to `365d`, e.g. `7d`",
         "How long a stream can be resumed where it stopped: closed and corrected bars are logged so long";
 }
 

@@ -9,12 +9,14 @@ mod access_log;
 mod calls;
 mod deadline;
 mod details;
+mod encoded;
 mod status;
 
 pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
 pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
+pub use encoded::Encoded;
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};

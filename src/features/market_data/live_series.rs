@@ -1,12 +1,15 @@
 //! What the live side and the syncs must know of each other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::domain::shared::Symbol;
+use crate::domain::ohlcv::Bar;
+use crate::domain::shared::{Series, Symbol};
 
 /// Which symbols the feed tracks, and word of bars that others put into the log. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,13 @@ pub struct LiveSeries {
 struct Shared {
     symbols: RwLock<HashMap<Symbol, Live>>,
     logged: Notify,
+    forming: OnceLock<Box<dyn FormingBars>>,
+}
+
+/// Who builds bars, and knows those that are not over.
+pub trait FormingBars: Debug + Send + Sync {
+    /// The bar of `series` that is forming, as of now.
+    fn forming<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Option<Bar>>;
 }
 
 /// How a symbol is live.
@@ -44,6 +54,17 @@ impl LiveSeries {
         } else {
             symbols.insert(symbol.clone(), live);
         }
+    }
+
+    /// From now on `source` is asked for forming bars; the first one stays.
+    pub fn set_forming(&self, source: impl FormingBars + 'static) {
+        self.shared.forming.get_or_init(|| Box::new(source));
+    }
+
+    /// The feed's forming bar of `series`, where it tracks it and has one.
+    pub async fn forming(&self, series: &Series) -> Option<Bar> {
+        let source = self.shared.forming.get().filter(|_| self.of(&series.symbol).tracked)?;
+        source.forming(series).await
     }
 
     /// Bars were put into the log: streams are to be told.

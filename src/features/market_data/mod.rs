@@ -16,7 +16,7 @@ pub mod sync;
 pub mod takeover;
 mod wire;
 
-pub use live_series::{Live, LiveSeries};
+pub use live_series::{FormingBars, Live, LiveSeries};
 pub use page_token::PageTokenInvalid;
 pub use read_error::ReadError;
 pub use sessions::Sessions;

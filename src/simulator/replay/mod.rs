@@ -131,8 +131,7 @@ impl Replay {
 
     /// Reads from now on: the quote as it is, and a reader of all that follows. Starts the replay.
     pub(super) fn subscribe(self: &Arc<Self>, now: Instant) -> (Quote, Reader) {
-        let mut state = self.lock();
-        state.catch_up(now);
+        let mut state = self.caught_up(now);
         state.start(now);
         let quote = state.market.quote();
         let number = state.feed.join(now);
@@ -148,16 +147,14 @@ impl Replay {
         interval: Interval,
         now: Instant,
     ) -> (Vec<WorldBar>, bool, Timestamp) {
-        let mut state = self.lock();
-        state.catch_up(now);
+        let state = self.caught_up(now);
         let (bars, trimmed) = state.market.bars(interval);
         (bars, trimmed, state.position(now))
     }
 
     /// The time it has come to.
     pub(super) fn position(&self, now: Instant) -> Timestamp {
-        let mut state = self.lock();
-        state.catch_up(now);
+        let state = self.caught_up(now);
         state.position(now)
     }
 
@@ -173,11 +170,10 @@ impl Replay {
         if !price.is_finite() || !sound {
             return Err(TickError::Values);
         }
-        let mut state = self.lock();
+        let mut state = self.caught_up(now);
         if !state.run.has_started() {
             return Err(TickError::NotStarted);
         }
-        state.catch_up(now);
         let time = time.unwrap_or_else(|| state.position(now));
         let change = state.market.inject(time, price, size);
         state.feed.push(Entry::Change(change));
@@ -195,8 +191,7 @@ impl Replay {
 
     /// How far it has come.
     pub(super) fn stats(&self, now: Instant) -> ReplayStats {
-        let mut state = self.lock();
-        state.catch_up(now);
+        let state = self.caught_up(now);
         let (index, trades) = state.market.trades_in_pass();
         ReplayStats {
             symbol: self.symbol.to_string(),
@@ -224,6 +219,15 @@ impl Replay {
         wake
     }
 
+    /// As it is now. Whoever looks first at what is due lets it happen: all who read are told.
+    fn caught_up(&self, now: Instant) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if state.catch_up(now) > 0 {
+            self.pulse.tell();
+        }
+        state
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,11 +248,17 @@ impl State {
         self.run.start(now, self.market.position());
     }
 
-    /// Lets happen all that is due. At full speed that is for the driver to do.
-    fn catch_up(&mut self, now: Instant) {
-        if !self.run.waits_for_readers() {
-            while self.advance(now).1.is_some_and(|wake| wake <= now) {}
+    /// Lets happen all that is due; how much that was. At full speed that is for the driver to do.
+    fn catch_up(&mut self, now: Instant) -> u64 {
+        let mut happened = 0;
+        while !self.run.waits_for_readers() {
+            let (more, wake) = self.advance(now);
+            happened += more;
+            if wake.is_none_or(|wake| wake > now) {
+                break;
+            }
         }
+        happened
     }
 
     /// Lets some of what is due happen; how much that was, and when there is more.

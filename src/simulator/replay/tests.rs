@@ -118,3 +118,23 @@ async fn at_full_speed_it_goes_on_without_readers_but_not_without_bound() {
     let updates = replay.stats(Instant::now()).updates;
     assert!((1..=25_000).contains(&updates), "{updates}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_looks_first_wakes_all_who_read() {
+    let times = ["2024-01-01T00:00:00Z", "2024-01-01T00:00:01Z", "2024-01-01T00:00:02Z"];
+    let replay = replay(&times, paced(Pace::Speed(1.0)));
+    let (_, reader) = replay.subscribe(Instant::now());
+    let mut happenings = replay.pulse.happenings();
+    let looks: [fn(&Replay); 3] = [
+        |replay| _ = replay.position(Instant::now()),
+        |replay| drop(replay.history(Interval::M1, Instant::now())),
+        |replay| drop(replay.stats(Instant::now())),
+    ];
+    for look in looks {
+        happenings.mark_unchanged();
+        look(&replay);
+        assert!(happenings.has_changed().unwrap());
+        assert_eq!(causes(&reader), [Cause::Trade]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+}

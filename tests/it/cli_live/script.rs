@@ -6,8 +6,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, Stream, StreamExt as _};
+use pocketquant::common::grpc::Encoded;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::quote_stream_server::{QuoteStream, QuoteStreamServer};
+use prost::Message;
 use prost_types::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -154,8 +156,8 @@ fn one_minute(minute: i64, revision: i32) -> pb::Bar {
 
 #[tonic::async_trait]
 impl QuoteStream for Script {
-    type StreamQuotesStream = Events<pb::QuoteEvent>;
-    type StreamBarsStream = Events<pb::BarEvent>;
+    type StreamQuotesStream = Events<Encoded>;
+    type StreamBarsStream = Events<Encoded>;
 
     async fn start_feed(
         &self,
@@ -240,7 +242,7 @@ impl QuoteStream for Script {
     ) -> Result<Response<Self::StreamQuotesStream>, Status> {
         let mut told = self.told.lock().unwrap();
         told.quote_requests.push(request.into_inner());
-        Ok(Response::new(told.quotes.pop_front().expect("another stream of quotes")))
+        Ok(encoded(told.quotes.pop_front().expect("another stream of quotes")))
     }
 
     async fn stream_bars(
@@ -249,8 +251,12 @@ impl QuoteStream for Script {
     ) -> Result<Response<Self::StreamBarsStream>, Status> {
         let mut told = self.told.lock().unwrap();
         told.bar_requests.push(request.into_inner());
-        Ok(Response::new(told.bars.pop_front().expect("another stream of bars")))
+        Ok(encoded(told.bars.pop_front().expect("another stream of bars")))
     }
+}
+
+fn encoded<E: Message + 'static>(events: Events<E>) -> Response<Events<Encoded>> {
+    Response::new(events.map(|event| event.map(|event| Encoded::of(&event))).boxed())
 }
 
 /// A way to a server that can be cut.

@@ -2,7 +2,7 @@
 //!
 //! A call ends with the trailers of its body, or without them when its caller goes away: that
 //! is CANCELLED, recorded by a guard. The line's level follows the status; calls of health and
-//! reflection are for debugging only.
+//! reflection are for debugging only, and what we end because we stop is no warning.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,10 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::{Level, Span, debug, error, info, warn};
 
 use super::status::code_name;
+use crate::common::error::ErrorCode;
 
 /// Services whose calls nobody wants to read about.
 const QUIET: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
@@ -75,13 +77,13 @@ impl Call {
         Self { method: method.to_owned(), span: Span::current(), started, ended: false }
     }
 
-    fn end(&mut self, code: Code) {
+    fn end(&mut self, Ending { code, draining }: Ending) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let method = self.method.as_str();
         let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-        let level = level(method, code);
+        let level = if draining { Level::INFO } else { level(method, code) };
         let code = code_name(code);
         // Metrics by method belong here, beside the line.
         let _in_call = self.span.enter();
@@ -101,7 +103,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::Cancelled);
+        self.end(Code::Cancelled.into());
     }
 }
 
@@ -126,8 +128,29 @@ fn level(method: &str, code: Code) -> Level {
     }
 }
 
-fn code_in(headers: &HeaderMap) -> Option<Code> {
-    headers.get(Status::GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    code: Code,
+    /// Whether we ended it, as the server is stopping.
+    draining: bool,
+}
+
+impl From<Code> for Ending {
+    fn from(code: Code) -> Self {
+        Self { code, draining: false }
+    }
+}
+
+fn ending_in(headers: &HeaderMap) -> Option<Ending> {
+    let code = Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes());
+    let draining = code == Code::Unavailable
+        && reason(headers).as_deref() == Some(ErrorCode::Draining.reason());
+    Some(Ending { code, draining })
+}
+
+fn reason(headers: &HeaderMap) -> Option<String> {
+    Some(Status::from_header_map(headers)?.get_details_error_info()?.reason)
 }
 
 pin_project! {
@@ -153,8 +176,12 @@ where
         if let Some(call) = &mut call {
             match &result {
                 // Only an answer of headers alone has its status there.
-                Ok(response) => code_in(response.headers()).into_iter().for_each(|c| call.end(c)),
-                Err(_) => call.end(Code::Unknown),
+                Ok(response) => {
+                    if let Some(ending) = ending_in(response.headers()) {
+                        call.end(ending);
+                    }
+                }
+                Err(_) => call.end(Code::Unknown.into()),
             }
         }
         Poll::Ready(result.map(|response| response.map(|inner| AccessLogBody { inner, call })))
@@ -182,11 +209,11 @@ impl<B: Body> Body for AccessLogBody<B> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
         let ended = match &frame {
-            Some(Ok(frame)) => frame.trailers_ref().map(code_in),
+            Some(Ok(frame)) => frame.trailers_ref().map(ending_in),
             Some(Err(_)) | None => Some(None),
         };
-        if let (Some(code), Some(call)) = (ended, this.call.as_mut()) {
-            call.end(code.unwrap_or(Code::Unknown));
+        if let (Some(ending), Some(call)) = (ended, this.call.as_mut()) {
+            call.end(ending.unwrap_or(Code::Unknown.into()));
         }
         Poll::Ready(frame)
     }

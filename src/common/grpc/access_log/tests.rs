@@ -13,6 +13,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::super::deadline::tests::{Frames, next};
+use super::super::{CallError, to_status};
 use super::*;
 use crate::common::tracing::{CorrelationLayer, LogFormat, subscriber};
 
@@ -60,15 +61,23 @@ fn request(path: &str) -> Request<()> {
 }
 
 fn trailers(code: Code) -> Frame<Bytes> {
+    ending(&Status::new(code, ""))
+}
+
+fn ending(status: &Status) -> Frame<Bytes> {
     let mut trailers = HeaderMap::new();
-    Status::new(code, "").add_header(&mut trailers).unwrap();
+    status.add_header(&mut trailers).unwrap();
     Frame::trailers(trailers)
 }
 
 async fn call(path: &str, code: Code) -> Value {
+    call_with(path, &Status::new(code, "")).await
+}
+
+async fn call_with(path: &str, status: &Status) -> Value {
     let (lines, _guard) = Lines::capture(LogFormat::Json);
     let service = service_fn(move |_: Request<()>| async move {
-        let frames = [Frame::data(Bytes::from_static(b"x")), trailers(code)];
+        let frames = [Frame::data(Bytes::from_static(b"x")), ending(status)];
         Ok::<_, Infallible>(Response::new(Frames(stream::iter(frames))))
     });
     let service = CorrelationLayer.layer(AccessLogLayer.layer(service));
@@ -109,6 +118,14 @@ async fn the_level_follows_the_status() {
         assert_eq!(line["level"], level, "{path} {code:?}");
         assert_eq!(line["code"], code_name(code));
     }
+}
+
+#[tokio::test]
+async fn what_we_end_as_we_stop_is_no_warning() {
+    let line = call_with("/a.B/C", &to_status(&CallError::Draining)).await;
+    assert_eq!((&line["level"], &line["code"]), (&"INFO".into(), &"UNAVAILABLE".into()));
+    let line = call_with("/a.B/C", &to_status(&CallError::Overloaded)).await;
+    assert_eq!((&line["level"], &line["code"]), (&"WARN".into(), &"UNAVAILABLE".into()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -157,6 +157,11 @@ fn details(code: ErrorCode, metadata: Vec<(&'static str, String)>) -> ErrorDetai
 fn log(failure: &dyn Coded, code: ErrorCode) {
     let reason = code.reason();
     let error = with_causes(failure);
+    if code == ErrorCode::Draining {
+        // Our own stop is nobody's trouble.
+        debug!(error, reason, "a call was ended: {error}");
+        return;
+    }
     match code.status() {
         StatusCode::Internal => error!(error, reason, "a call failed: {error}"),
         StatusCode::Unavailable | StatusCode::ResourceExhausted => {

@@ -3,7 +3,7 @@
 use tokio_util::task::TaskTracker;
 use tonic::Request;
 
-use crate::common::grpc::{GrpcResult, GrpcStream, command, query, stream_query};
+use crate::common::grpc::{Encoded, GrpcResult, GrpcStream, command, query, stream_query};
 use crate::common::mediator::Mediator;
 use crate::features::market_data::quote::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, StartFeed,
@@ -88,7 +88,7 @@ impl QuoteStream for QuoteStreamGrpc {
         query::<GetCurrentBar, _, _>(&self.mediator, request).await
     }
 
-    type StreamQuotesStream = GrpcStream<pb::QuoteEvent>;
+    type StreamQuotesStream = GrpcStream<Encoded>;
 
     async fn stream_quotes(
         &self,
@@ -97,7 +97,7 @@ impl QuoteStream for QuoteStreamGrpc {
         stream_query::<StreamQuotes, _, _, _, _>(&self.mediator, request).await
     }
 
-    type StreamBarsStream = GrpcStream<pb::BarEvent>;
+    type StreamBarsStream = GrpcStream<Encoded>;
 
     async fn stream_bars(
         &self,

@@ -5,10 +5,10 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::{require_synced, wire};
 use crate::common::mediator::{Handler, Request};
-use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarClock;
+use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::Series;
-use crate::features::market_data::{ReadError, Sessions};
+use crate::features::market_data::{LiveSeries, ReadError, Sessions};
 use crate::infrastructure::persistence::{BarOrder, BarQuery, CacheRead, Database, SeriesCache};
 
 /// Read at most `limit` bars of a series, from where the page before ended.
@@ -56,28 +56,39 @@ pub(super) struct GetBarsHandler {
     pub(super) database: Database,
     pub(super) cache: SeriesCache,
     pub(super) sessions: Sessions,
+    pub(super) live: LiveSeries,
 }
 
 impl Handler<GetBars> for GetBarsHandler {
     async fn handle(&self, query: GetBars) -> Result<BarPage, ReadError> {
+        if query.include_forming
+            && let Some(forming) = self.live.forming(&query.series).await
+        {
+            // What the feed builds is newer than anything that was kept.
+            return self.read(query, Some(forming)).await;
+        }
         let ticket = match self.cache.read(&query.series, &query.cache_key()).await {
             CacheRead::Hit(page) => return Ok(BarPage::Cached(page)),
             CacheRead::Miss(ticket) => ticket,
         };
-        let page = self.read(query).await?;
+        let page = self.read(query, None).await?;
         self.cache.fill(ticket, wire::encode(&page)).await;
         Ok(page)
     }
 }
 
 impl GetBarsHandler {
-    async fn read(&self, query: GetBars) -> Result<BarPage, ReadError> {
+    /// A page of what is stored, and of `forming` in its place.
+    async fn read(&self, query: GetBars, forming: Option<Bar>) -> Result<BarPage, ReadError> {
         let (start, end) = query.remaining();
         // One more than asked for tells whether there is a next page.
         let limit = query.limit.saturating_add(1);
         let (order, include_forming) = (query.order, query.include_forming);
         let wanted = BarQuery { start, end, order, limit, include_forming };
         let mut stored = self.database.bars().find(&query.series, &wanted).await?;
+        if let Some(forming) = forming {
+            put(&mut stored, forming.stored, &wanted);
+        }
         if stored.is_empty() && query.after.is_none() {
             require_synced(&self.database, &query.series).await?;
         }
@@ -91,6 +102,29 @@ impl GetBarsHandler {
             .map(|stored| Bar { range: clock.bounds_of(stored.open_time), stored })
             .collect();
         Ok(BarPage::Read { query: Box::new(query), bars, more })
+    }
+}
+
+/// Puts the feed's forming bar where it belongs among the first bars of `query`: it replaces a
+/// stored one that is forming, and gives way to one that is final.
+fn put(stored: &mut Vec<StoredBar>, forming: StoredBar, query: &BarQuery) {
+    let at = forming.open_time;
+    let is_asked_for =
+        query.start.is_none_or(|start| start <= at) && query.end.is_none_or(|end| at < end);
+    if !is_asked_for {
+        return;
+    }
+    let place = stored.binary_search_by(|bar| match query.order {
+        BarOrder::OldestFirst => bar.open_time.cmp(&at),
+        BarOrder::NewestFirst => at.cmp(&bar.open_time),
+    });
+    match place {
+        Err(index) => stored.insert(index, forming),
+        Ok(index) => stored
+            .get_mut(index)
+            .filter(|known| !known.is_final())
+            .into_iter()
+            .for_each(|known| *known = forming),
     }
 }
 
@@ -123,5 +157,55 @@ impl GetBars {
         let position = self.after.map_or(0, Timestamp::as_millisecond);
         let [_, start, end, order, forming] = self.binding();
         format!("{start}:{end}:{order}:{forming}:{}:{position}", self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ohlcv::{BarSource, Ohlcv};
+
+    fn values() -> Ohlcv {
+        Ohlcv::new(1.0, 1.0, 1.0, 1.0, None).unwrap()
+    }
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(minute * 60).unwrap()
+    }
+
+    /// Open minutes and sources of closed bars at 1, 2, 3 and the feed's forming bar.
+    fn page(order: BarOrder, forming: i64, end: Option<i64>) -> Vec<(i64, BarSource)> {
+        let closed = |minute| StoredBar::closed(at(minute), values(), BarSource::Provider);
+        let mut stored = [1, 2, 3].map(closed).to_vec();
+        stored.push(StoredBar::forming(at(4), values(), BarSource::Provider));
+        if order == BarOrder::NewestFirst {
+            stored.reverse();
+        }
+        let end = end.map(at);
+        let query = BarQuery { start: Some(at(1)), end, order, limit: 5, include_forming: true };
+        put(&mut stored, StoredBar::forming(at(forming), values(), BarSource::Ticks), &query);
+        stored.iter().map(|bar| (bar.open_time.as_second() / 60, bar.source)).collect()
+    }
+
+    #[test]
+    fn the_feeds_forming_bar_replaces_a_stored_one_that_forms_and_no_final_one() {
+        use BarSource::{Provider, Ticks};
+        let stored = [(1, Provider), (2, Provider), (3, Provider), (4, Provider)];
+        let replaced = [(1, Provider), (2, Provider), (3, Provider), (4, Ticks)];
+        let newest_first: Vec<_> = replaced.into_iter().rev().collect();
+        assert_eq!(page(BarOrder::OldestFirst, 4, None), replaced);
+        assert_eq!(page(BarOrder::NewestFirst, 4, None), newest_first);
+        assert_eq!(page(BarOrder::OldestFirst, 3, None), stored);
+    }
+
+    #[test]
+    fn the_feeds_forming_bar_is_put_in_its_place_where_the_range_holds_it() {
+        let minutes = |page: Vec<(i64, BarSource)>| {
+            page.into_iter().map(|(minute, _)| minute).collect::<Vec<_>>()
+        };
+        assert_eq!(minutes(page(BarOrder::OldestFirst, 5, None)), [1, 2, 3, 4, 5]);
+        assert_eq!(minutes(page(BarOrder::NewestFirst, 5, None)), [5, 4, 3, 2, 1]);
+        assert_eq!(minutes(page(BarOrder::NewestFirst, 5, Some(5))), [4, 3, 2, 1]);
+        assert_eq!(minutes(page(BarOrder::OldestFirst, 0, None)), [1, 2, 3, 4]);
     }
 }

@@ -9,7 +9,7 @@ pub use get_bars::{BarPage, GetBars};
 
 use self::export_bars::ExportBarsHandler;
 use self::get_bars::GetBarsHandler;
-use super::{ReadError, Sessions};
+use super::{LiveSeries, ReadError, Sessions};
 use crate::common::mediator::MediatorBuilder;
 use crate::domain::shared::Series;
 use crate::infrastructure::persistence::{Database, SeriesCache};
@@ -20,12 +20,14 @@ pub fn register(
     database: &Database,
     cache: &SeriesCache,
     sessions: &Sessions,
+    live: &LiveSeries,
 ) -> MediatorBuilder {
     mediator
         .register(GetBarsHandler {
             database: database.clone(),
             cache: cache.clone(),
             sessions: sessions.clone(),
+            live: live.clone(),
         })
         .register(ExportBarsHandler { database: database.clone() })
 }

@@ -7,8 +7,9 @@ use tokio::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::job::Job;
-use super::{scribe, spool_codec};
-use crate::infrastructure::persistence::{Database, DatabaseError};
+use super::ledger::Ledger;
+use super::spool_codec;
+use crate::infrastructure::persistence::DatabaseError;
 use crate::infrastructure::spool::{Spool, SpoolEntry, SpoolError};
 
 /// Jobs that are joined into one write.
@@ -167,7 +168,7 @@ impl Backlog {
 
 /// Stores what an earlier process has left in `spool`. It is published by the log alone: nobody
 /// listens yet.
-pub(super) async fn store_left(database: &Database, spool: &Spool) -> Result<(), DatabaseError> {
+pub(super) async fn store_left(ledger: &Ledger, spool: &Spool) -> Result<(), DatabaseError> {
     let mut count = 0;
     loop {
         let entries = match spool.oldest(ENTRIES.0, ENTRIES.1).await {
@@ -178,7 +179,7 @@ pub(super) async fn store_left(database: &Database, spool: &Spool) -> Result<(),
             }
         };
         let Some((through, _)) = entries.last() else { break };
-        scribe::store_all(database, jobs(&entries)).await?;
+        ledger.store_all(jobs(&entries)).await?;
         count += entries.len();
         if let Err(error) = spool.remove_through(*through).await {
             error!(%error, "what is stored could not be removed from the spool");

@@ -7,8 +7,8 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::domain::shared::Symbol;
-use crate::features::market_data::quote::hub::LiveChange;
 use crate::features::market_data::quote::job::Decided;
+use crate::features::market_data::quote::ring::LiveChange;
 
 /// The smallest that the settings allow.
 const SMALL: u64 = 64 << 10;

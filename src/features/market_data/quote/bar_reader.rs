@@ -1,32 +1,34 @@
 //! One subscriber of bars: where it stands, and how it gets on from there.
 //!
-//! It reads stored bars where it began with a time, then the bar log until it has caught up, then
-//! what the hub keeps. Falling behind takes it back to the log. Nothing is queued for it.
+//! It catches up where it began in the past, and is then told what the hub keeps. Falling behind
+//! takes it back to the bar log. Nothing is queued for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval as Timer, sleep};
+use tokio::time::{Interval as Timer, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::catch_up::{CatchUp, Found, Past};
 use super::cursor::Cursor;
 use super::feed_state::FeedState;
 use super::follow::Follow;
-use super::hub::{Ahead, Hub, LiveChange, RingEntry};
-use super::pace::heartbeat;
-use super::stored_bars::StoredBars;
-use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
-use super::{QuoteError, QuoteService};
-use crate::common::constants::{RETRY_AFTER_OUTAGE, SLOW_CONSUMER_AFTER, STREAM_BATCH_EVERY};
-use crate::domain::ohlcv::{Bar, StoredBar};
+use super::hub::Hub;
+use super::ring::{Ahead, LiveChange, RingEntry};
+use super::stream_bars::{BarCursor, BarEvent, BarEventStream, BarNews, BarsFrom, StreamBars};
+use super::{QuoteError, QuoteService, wire};
+use crate::common::constants::{RETRY_AFTER_OUTAGE, STREAM_BATCH_EVERY};
+use crate::common::error::InvalidFields;
 use crate::domain::shared::{Interval, Series, Symbol};
-use crate::features::market_data::Sessions;
-use crate::infrastructure::persistence::{Database, DatabaseError, LogFilter, LogHead};
+use crate::infrastructure::persistence::{DatabaseError, LogFilter, LogHead};
 
-/// Entries that are taken at a time.
+/// Live entries that are taken at a time.
 const BATCH: usize = 512;
 /// How long is waited for a database that is away before it is asked again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -34,26 +36,19 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// One subscriber.
 pub(super) struct BarReader {
     hub: Hub,
-    database: Database,
-    sessions: Sessions,
-    filter: LogFilter,
-    symbols: Vec<Symbol>,
-    intervals: Vec<Interval>,
-    include_forming: bool,
+    past: Past,
+    wanted: HashSet<Symbol>,
     phase: Phase,
-    /// Log entries up to this one were sent or do not concern this subscriber.
-    sequence: u64,
     bars: watch::Receiver<u64>,
     feed: watch::Receiver<FeedState>,
     heartbeat: Timer,
     stopping: CancellationToken,
-    ready: VecDeque<(BarNews, Cursor)>,
-    forming_seen: HashMap<Series, u64>,
-    refused: Vec<Symbol>,
-    /// When the last event was handed over, while more was to come at once.
-    handed_over_at: Option<Instant>,
-    /// Behind the last event that was handed over.
-    handed_over: Cursor,
+    ready: VecDeque<BarEvent>,
+    /// Series whose forming bars are wanted, each with the version that was sent last.
+    forming: Vec<(Series, u64)>,
+    /// Which of them have something newer: what it is, is looked up when it is sent.
+    due: VecDeque<usize>,
+    refused: HashSet<Symbol>,
     last: Option<QuoteError>,
     ended: bool,
     _follow: Follow,
@@ -61,48 +56,40 @@ pub(super) struct BarReader {
 
 /// Where it reads.
 enum Phase {
-    /// Stored bars, oldest first.
-    Stored(Box<StoredBars>),
-    /// The bar log.
-    Log,
-    /// What the hub keeps, from this position on.
-    Live(u64),
+    /// What was stored and logged.
+    Behind(Box<CatchUp>),
+    /// What the hub keeps, from a position on; log entries up to the sequence were sent or do not
+    /// concern this subscriber.
+    Live { position: u64, sequence: u64 },
 }
 
 impl BarReader {
-    pub(super) async fn new(
+    /// Finds the place where `query` begins; follows its symbols from then on.
+    pub(super) async fn start(
         service: &QuoteService,
         query: StreamBars,
-        follow: Follow,
     ) -> Result<Self, QuoteError> {
         let (hub, database) = (service.hub().clone(), service.database().clone());
-        let head = database.bar_log().head().await?;
-        let (phase, sequence) = begin(&query, &hub, &head)?;
-        let mut feed = hub.feed();
-        let mut bars = hub.bars_changed();
-        let first = BarNews::Feed(feed.borrow_and_update().clone());
-        bars.mark_changed();
         let filter =
             LogFilter { symbols: query.symbols.clone(), intervals: query.intervals.clone() };
+        let phase = begin(query.from, &filter, &hub, &database.bar_log().head().await?)?;
+        let follow = service.follow(query.symbols.clone()).await?;
+        let (mut feed, mut bars) = (hub.feed(), hub.bars_changed());
+        let first = BarNews::Feed(feed.borrow_and_update().clone());
+        bars.mark_changed();
         let mut reader = Self {
             hub,
-            database,
-            sessions: service.sessions().clone(),
-            filter,
-            symbols: query.symbols,
-            intervals: query.intervals,
-            include_forming: query.include_forming,
+            wanted: query.symbols.into_iter().collect(),
+            forming: if query.include_forming { unseen(&filter) } else { Vec::new() },
+            past: Past { database, sessions: service.sessions().clone(), filter },
             phase,
-            sequence,
             bars,
             feed,
-            heartbeat: heartbeat(),
+            heartbeat: service.pace().heartbeats(),
             stopping: service.stopping(),
             ready: VecDeque::new(),
-            forming_seen: HashMap::new(),
-            refused: Vec::new(),
-            handed_over_at: None,
-            handed_over: Cursor::at(sequence),
+            due: VecDeque::new(),
+            refused: HashSet::new(),
             last: None,
             ended: false,
             _follow: follow,
@@ -111,16 +98,13 @@ impl BarReader {
         Ok(reader)
     }
 
-    pub(super) async fn next(mut self) -> Option<(Result<BarEvent, QuoteError>, Self)> {
-        if let Some(waited) = self.waited().filter(|waited| *waited > SLOW_CONSUMER_AFTER) {
-            let cursor = self.handed_over.encode();
-            self.fail(QuoteError::SlowConsumer { cursor, waited });
-        }
+    pub(super) fn into_stream(self) -> BarEventStream {
+        stream::unfold(Box::new(self), Self::next).boxed()
+    }
+
+    async fn next(mut self: Box<Self>) -> Option<(Result<BarEvent, QuoteError>, Box<Self>)> {
         loop {
-            if let Some((news, cursor)) = self.ready.pop_front() {
-                let event = BarEvent { news, cursor: cursor.encode() };
-                self.handed_over = cursor;
-                self.handed_over_at = (!self.ready.is_empty()).then(Instant::now);
+            if let Some(event) = self.ready.pop_front() {
                 return Some((Ok(event), self));
             }
             if self.ended {
@@ -128,8 +112,7 @@ impl BarReader {
                 return Some((Err(last), self));
             }
             if self.stopping.is_cancelled() {
-                self.say(BarNews::Draining(RETRY_AFTER_OUTAGE));
-                (self.ended, self.last) = (true, Some(QuoteError::Draining));
+                self.drain();
                 continue;
             }
             match self.advance().await {
@@ -140,108 +123,119 @@ impl BarReader {
         }
     }
 
-    /// How long nothing was taken while there was something to take.
-    fn waited(&self) -> Option<Duration> {
-        self.handed_over_at.map(|at| at.elapsed())
+    fn drain(&mut self) {
+        self.say(BarNews::Draining(RETRY_AFTER_OUTAGE));
+        self.fail(QuoteError::Draining);
     }
 
     fn fail(&mut self, error: QuoteError) {
-        self.ready.clear();
         (self.ended, self.last) = (true, Some(error));
     }
 
     /// Gets something ready, or waits until there is something to look at.
     async fn advance(&mut self) -> Result<(), DatabaseError> {
-        match &mut self.phase {
-            Phase::Stored(stored) => {
-                let bars = stored.next(&self.database, &self.sessions).await?;
-                if bars.is_empty() {
-                    self.phase = Phase::Log;
-                }
-                for (series, bar, position) in bars {
-                    let cursor = Cursor { sequence: self.sequence, stored: Some(position) };
-                    self.ready.push_back((BarNews::Bar(series, bar), cursor));
-                }
-                Ok(())
+        let (position, sequence) = match &mut self.phase {
+            Phase::Behind(catch_up) => {
+                let found = catch_up.next(&self.past).await?;
+                self.catch_up(found);
+                return Ok(());
             }
-            Phase::Log => self.read_log().await,
-            Phase::Live(position) => {
-                let position = *position;
-                match self.hub.entries(position, BATCH) {
-                    Ahead::Gone => self.phase = Phase::Log,
-                    Ahead::Entries(entries) if entries.is_empty() => {
-                        self.look_around();
-                        if self.ready.is_empty() {
-                            self.wait().await;
-                        }
+            Phase::Live { position, sequence } => (*position, *sequence),
+        };
+        match self.hub.entries(position, BATCH) {
+            Ahead::Gone => self.phase = Phase::Behind(Box::new(CatchUp::after(sequence))),
+            Ahead::Entries(entries) if entries.is_empty() => {
+                self.look_around();
+                if self.ready.is_empty() {
+                    self.wait().await;
+                }
+            }
+            Ahead::Entries(entries) => {
+                for entry in entries {
+                    self.take(&entry).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn catch_up(&mut self, found: Found) {
+        match found {
+            Found::Bars(bars) => {
+                let event = |(series, bar, cursor)| BarEvent {
+                    news: BarNews::Bar(series, bar),
+                    cursor: BarCursor(cursor),
+                };
+                self.ready.extend(bars.into_iter().map(event));
+            }
+            // The reader was slower than the retention.
+            Found::Expired(earliest) => {
+                self.fail(QuoteError::CursorExpired { earliest: earliest.encode() });
+            }
+            // Where the hub does not keep what follows, the log has more by now.
+            Found::End => {
+                if let Phase::Behind(catch_up) = &self.phase {
+                    let sequence = catch_up.sequence();
+                    if let Some(position) = self.hub.position_after(sequence) {
+                        self.phase = Phase::Live { position, sequence };
                     }
-                    Ahead::Entries(entries) => self.take(entries).await?,
                 }
-                Ok(())
             }
         }
     }
 
-    /// Reads on in the log; at its end, goes over to what the hub keeps.
-    async fn read_log(&mut self) -> Result<(), DatabaseError> {
-        let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
-        let page = self.database.bar_log().read(self.sequence, &self.filter, limit).await?;
-        if page.first > self.sequence.saturating_add(1) {
-            // Trimmed away while it was waited for: the reader was slower than the retention.
-            let earliest = Cursor::at(page.first.saturating_sub(1)).encode();
-            self.fail(QuoteError::CursorExpired { earliest });
-            return Ok(());
-        }
-        let caught_up = page.entries.is_empty();
-        for (sequence, entry) in page.entries {
-            self.sequence = sequence;
-            self.say_bar(entry.series, entry.bar).await?;
-        }
-        self.sequence = self.sequence.max(page.examined);
-        if caught_up && let Some(position) = self.hub.position_after(self.sequence) {
-            self.phase = Phase::Live(position);
+    /// Takes in what happened, and only then moves on: an error loses nothing.
+    async fn take(&mut self, entry: &Arc<RingEntry>) -> Result<(), DatabaseError> {
+        let Phase::Live { sequence, .. } = self.phase else { return Ok(()) };
+        let is_wanted = match &entry.change {
+            // The log may have been read on from here already.
+            LiveChange::Stored(series, _) => self.wants(series) && entry.sequence > sequence,
+            LiveChange::IntervalClosed(series, _) => self.wants(series),
+            LiveChange::Gap(symbol, ..) => self.wanted.contains(symbol),
+        };
+        let told = if is_wanted { Some(self.told(entry).await?) } else { None };
+        let sequence = sequence.max(entry.sequence);
+        self.phase = Phase::Live { position: entry.position + 1, sequence };
+        if let Some(told) = told {
+            self.say(BarNews::Told(told));
         }
         Ok(())
     }
 
-    async fn take(&mut self, entries: Vec<RingEntry>) -> Result<(), DatabaseError> {
-        for entry in entries {
-            self.phase = Phase::Live(entry.position + 1);
-            self.sequence = entry.sequence;
-            match entry.change {
-                LiveChange::Stored(series, bar) if self.wants(&series) => {
-                    self.say_bar(series, bar).await?;
-                }
-                LiveChange::IntervalClosed(series, close_time) if self.wants(&series) => {
-                    self.say(BarNews::IntervalClosed(series, close_time));
-                }
-                LiveChange::Gap(symbol, start, end) if self.symbols.contains(&symbol) => {
-                    self.say(BarNews::Gap(symbol, start, end));
-                }
-                LiveChange::Stored(..) | LiveChange::IntervalClosed(..) | LiveChange::Gap(..) => {}
+    /// The event of an entry, as all are sent it.
+    async fn told(&self, entry: &RingEntry) -> Result<Bytes, DatabaseError> {
+        if let Some(event) = entry.event.get() {
+            return Ok(event.clone());
+        }
+        let news = match entry.change.clone() {
+            LiveChange::Stored(series, stored) => {
+                let bar = self.past.bar(&series, stored).await?;
+                BarNews::Bar(series, bar)
             }
-        }
-        Ok(())
+            LiveChange::IntervalClosed(series, time) => BarNews::IntervalClosed(series, time),
+            LiveChange::Gap(symbol, start, end) => BarNews::Gap(symbol, start, end),
+        };
+        let cursor = BarCursor(Cursor::at(entry.sequence));
+        let event = || wire::encode_bar_event(BarEvent { news, cursor });
+        Ok(entry.event.get_or_init(event).clone())
     }
 
-    /// Forming bars and refusals: newest value only.
+    /// Refusals, then one forming bar at a time: closed bars go before the next.
     fn look_around(&mut self) {
-        for symbol in self.symbols.clone() {
-            if let Some(error) = self.hub.refusal(&symbol)
-                && !self.refused.contains(&symbol)
-            {
-                self.refused.push(symbol.clone());
-                self.say(BarNews::Refused(symbol.clone(), error));
+        for (symbol, error) in self.hub.refusals(&self.past.filter.symbols) {
+            if self.refused.insert(symbol.clone()) {
+                self.say(BarNews::Refused(symbol, error));
             }
-            if !self.include_forming {
-                continue;
-            }
-            for interval in self.intervals.clone() {
-                let series = Series::new(symbol.clone(), interval);
-                let Some((version, bar)) = self.hub.forming(&series) else { continue };
-                if self.forming_seen.insert(series.clone(), version) != Some(version) {
-                    self.say(BarNews::Bar(series, bar));
-                }
+        }
+        if self.due.is_empty() {
+            self.due = self.hub.newer_forming(&self.forming).into();
+        }
+        while let Some(index) = self.due.pop_front() {
+            let Some((series, seen)) = self.forming.get_mut(index) else { continue };
+            if let Some((version, event)) = self.hub.newer_forming_bar(series, *seen) {
+                *seen = version;
+                self.say(BarNews::Forming(event));
+                return;
             }
         }
     }
@@ -255,13 +249,13 @@ impl BarReader {
                 let feed = self.feed.borrow_and_update().clone();
                 match changed {
                     Ok(()) => self.say(BarNews::Feed(feed)),
-                    Err(_) => self.fail(QuoteError::Draining),
+                    Err(_) => self.drain(),
                 }
             }
             _ = self.heartbeat.tick() => self.say(BarNews::Heartbeat(Timestamp::now())),
             changed = self.bars.changed() => match changed {
                 Ok(()) => sleep(STREAM_BATCH_EVERY).await,
-                Err(_) => self.fail(QuoteError::Draining),
+                Err(_) => self.drain(),
             },
         }
     }
@@ -277,47 +271,60 @@ impl BarReader {
     }
 
     fn wants(&self, series: &Series) -> bool {
-        self.symbols.contains(&series.symbol) && self.intervals.contains(&series.interval)
-    }
-
-    async fn say_bar(&mut self, series: Series, stored: StoredBar) -> Result<(), DatabaseError> {
-        let session = self.sessions.of(&series.symbol).await?;
-        let range = session.bounds_of(series.interval, stored.open_time);
-        self.say(BarNews::Bar(series, Bar { range, stored }));
-        Ok(())
+        self.wanted.contains(&series.symbol)
+            && self.past.filter.intervals.contains(&series.interval)
     }
 
     fn say(&mut self, news: BarNews) {
-        let stored = match &self.phase {
-            Phase::Stored(stored) => stored.position(),
-            Phase::Log | Phase::Live(_) => None,
+        let cursor = match &self.phase {
+            Phase::Behind(catch_up) => catch_up.cursor(),
+            Phase::Live { sequence, .. } => Cursor::at(*sequence),
         };
-        self.ready.push_back((news, Cursor { sequence: self.sequence, stored }));
+        self.ready.push_back(BarEvent { news, cursor: BarCursor(cursor) });
     }
 }
 
-/// Where a subscriber begins, and behind which entry of the log.
-fn begin(query: &StreamBars, hub: &Hub, head: &LogHead) -> Result<(Phase, u64), QuoteError> {
-    let stored = |start, position| {
-        let stored = StoredBars::new(&query.symbols, &query.intervals, start, position);
-        Phase::Stored(Box::new(stored))
+/// Every series of `filter`; nothing of them was sent.
+fn unseen(filter: &LogFilter) -> Vec<(Series, u64)> {
+    let series = |symbol: &Symbol| {
+        let symbol = symbol.clone();
+        filter
+            .intervals
+            .iter()
+            .map(move |interval: &Interval| Series::new(symbol.clone(), *interval))
     };
-    match &query.from {
+    filter.symbols.iter().flat_map(series).map(|series| (series, 0)).collect()
+}
+
+/// Where a subscriber begins.
+fn begin(
+    from: BarsFrom,
+    filter: &LogFilter,
+    hub: &Hub,
+    head: &LogHead,
+) -> Result<Phase, QuoteError> {
+    let behind = |catch_up| Ok(Phase::Behind(Box::new(catch_up)));
+    let Cursor { sequence, stored } = match from {
         BarsFrom::Now => {
             let (position, sequence) = hub.newest();
-            Ok((Phase::Live(position), sequence))
+            return Ok(Phase::Live { position, sequence });
         }
-        BarsFrom::Time(start) => Ok((stored(*start, None), head.last())),
-        BarsFrom::Cursor(BarCursor(cursor)) => {
-            if cursor.sequence.saturating_add(1) < head.first {
-                let earliest = Cursor::at(head.first.saturating_sub(1)).encode();
-                return Err(QuoteError::CursorExpired { earliest });
-            }
-            let phase = match cursor.stored.clone() {
-                Some(at) => stored(at.start_time, Some(at)),
-                None => Phase::Log,
-            };
-            Ok((phase, cursor.sequence))
+        BarsFrom::Time(start) => {
+            return behind(CatchUp::stored(filter, start, None, head.last()));
         }
+        BarsFrom::Cursor(BarCursor(cursor)) => cursor,
+    };
+    if sequence.saturating_add(1) < head.first {
+        let earliest = Cursor::at(head.first.saturating_sub(1)).encode();
+        return Err(QuoteError::CursorExpired { earliest });
+    }
+    if sequence > head.last() {
+        let unknown = "is ahead of all that was ever logged here: it comes from another database";
+        return Err(InvalidFields::new("resume_cursor", unknown).into());
+    }
+    match (stored, hub.position_after(sequence)) {
+        (Some(at), _) => behind(CatchUp::stored(filter, at.start_time, Some(at), sequence)),
+        (None, Some(position)) => Ok(Phase::Live { position, sequence }),
+        (None, None) => behind(CatchUp::after(sequence)),
     }
 }

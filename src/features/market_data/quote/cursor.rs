@@ -1,14 +1,17 @@
 //! Where a stream of bars stands: opaque to clients.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::common::constants::MAX_PAGE_TOKEN_LENGTH;
 use crate::domain::shared::{Interval, Series, Symbol};
 
 /// The form of cursors this version gives out.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// A place in the bar log, and while stored bars are sent, the place in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,22 @@ pub(super) struct StoredPosition {
     pub(super) interval: Interval,
     /// Where the stored bars began.
     pub(super) start_time: Timestamp,
+    /// Which symbols and intervals are sent: see [`digest`]. Others have no bars before this one
+    /// that were sent.
+    pub(super) query: u32,
+}
+
+/// Tells lists of symbols and intervals apart, in whatever order they come.
+pub(super) fn digest(symbols: &[Symbol], intervals: &[Interval]) -> u32 {
+    let (symbols, intervals) = (BTreeSet::from_iter(symbols), BTreeSet::from_iter(intervals));
+    let mut hash = Sha256::new();
+    for symbol in symbols {
+        hash.update(format!("{symbol} "));
+    }
+    for interval in intervals {
+        hash.update(format!("{interval} "));
+    }
+    hash.finalize().iter().take(4).fold(0, |all, byte| all << 8 | u32::from(*byte))
 }
 
 impl Cursor {
@@ -44,7 +63,8 @@ impl Cursor {
         if let Some(stored) = &self.stored {
             let series = Series::new(stored.symbol.clone(), stored.interval);
             let (start, close) = (stored.start_time, stored.close_time);
-            text = format!("{text} {} {} {series}", start.as_millisecond(), close.as_millisecond());
+            let (start, close) = (start.as_millisecond(), close.as_millisecond());
+            text = format!("{text} {start} {close} {} {series}", stored.query);
         }
         URL_SAFE_NO_PAD.encode(text)
     }
@@ -68,9 +88,10 @@ impl Cursor {
         let mut time = || Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok();
         let Some(start_time) = time() else { return Some(Self { sequence, stored: None }) };
         let close_time = time()?;
+        let query = parts.next()?.parse().ok()?;
         let symbol = Symbol::parse(parts.next()?).ok()?;
         let interval = parts.next()?.parse().ok()?;
-        let stored = StoredPosition { close_time, symbol, interval, start_time };
+        let stored = StoredPosition { close_time, symbol, interval, start_time, query };
         Some(Self { sequence, stored: Some(stored) })
     }
 }
@@ -80,6 +101,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn lists_of_the_same_are_the_same_in_any_order_and_others_are_not() {
+        let [a, b] = ["CME:ES", "CME:NQ"].map(|text| Symbol::parse(text).unwrap());
+        let both = digest(&[a.clone(), b.clone()], &[Interval::M1, Interval::H1]);
+        assert_eq!(both, digest(&[b.clone(), a.clone()], &[Interval::H1, Interval::M1]));
+        assert_ne!(both, digest(&[a.clone(), b], &[Interval::M1]));
+        assert_ne!(both, digest(&[a], &[Interval::M1, Interval::H1]));
+    }
 
     proptest! {
         #[test]
@@ -93,6 +123,7 @@ mod tests {
                 symbol: Symbol::parse("CME_MINI:ES1!").unwrap(),
                 interval: Interval::ALL[interval],
                 start_time: time(second),
+                query: 7,
             });
             let cursor = Cursor { sequence, stored };
             prop_assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));

@@ -12,11 +12,11 @@ pub enum Connection {
     Stopped,
     /// Started, and nothing is subscribed.
     Idle,
-    /// Connecting for the first time.
+    /// Connecting for the first time, or looking up what to follow.
     Connecting,
     /// Connected.
     Connected,
-    /// The connection was lost and is tried again.
+    /// The connection failed or was lost, and is tried again.
     Reconnecting,
 }
 

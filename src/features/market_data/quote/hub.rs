@@ -3,21 +3,23 @@
 //! Nothing is queued for a reader. A quote's newest value waits in a cell of its symbol; closed
 //! bars wait in a ring of the newest ones, and whoever falls out of it reads the bar log. So a
 //! reader that is slow, or gone, costs nothing and delays nobody. Readers are woken in batches.
+//! What many of them send is encoded once, by the first that sends it.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use jiff::Timestamp;
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::feed_state::FeedState;
-use crate::domain::ohlcv::{Bar, StoredBar};
+use super::ring::{Ahead, LiveChange, Ring};
+use super::stream_quotes::SequencedQuote;
+use super::wire;
+use crate::domain::ohlcv::Bar;
 use crate::domain::quote::Quote;
 use crate::domain::shared::{Series, Symbol};
 use crate::infrastructure::interfaces::ProviderError;
-
-/// Bar events that are kept for readers that are nearly up to date.
-const RING: usize = 65_536;
 
 /// The newest quote of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,36 +28,6 @@ pub(super) struct LatestQuote {
     pub(super) quote: Quote,
     /// Rises by one with each update.
     pub(super) sequence: u64,
-}
-
-/// Something that happened to bars.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum LiveChange {
-    /// A bar closed or was corrected, and is stored.
-    Stored(Series, StoredBar),
-    /// The time of a bar is over.
-    IntervalClosed(Series, Timestamp),
-    /// The feed was away from one time to another.
-    Gap(Symbol, Timestamp, Timestamp),
-}
-
-/// A [`LiveChange`] in its place.
-#[derive(Clone, Debug)]
-pub(super) struct RingEntry {
-    /// Rises by one with each entry.
-    pub(super) position: u64,
-    /// The newest entry of the bar log that is not behind this one.
-    pub(super) sequence: u64,
-    /// What happened.
-    pub(super) change: LiveChange,
-}
-
-/// What is between a reader and the newest bar event.
-pub(super) enum Ahead {
-    /// The next entries, perhaps none.
-    Entries(Vec<RingEntry>),
-    /// They are no longer kept: the bar log has them.
-    Gone,
 }
 
 /// The feed's side and the streams' side of everything live. Cheap to clone.
@@ -67,35 +39,44 @@ pub(super) struct Hub {
 #[derive(Debug)]
 struct Shared {
     epoch: i64,
-    quotes: RwLock<HashMap<Symbol, LatestQuote>>,
+    quotes: RwLock<HashMap<Symbol, QuoteCell>>,
     quotes_changed: watch::Sender<u64>,
     ring: Mutex<Ring>,
     bars_changed: watch::Sender<u64>,
-    forming: RwLock<HashMap<Series, (u64, Bar)>>,
+    forming: RwLock<HashMap<Series, FormingCell>>,
+    forming_versions: AtomicU64,
     feed: watch::Sender<FeedState>,
     refused: RwLock<HashMap<Symbol, ProviderError>>,
 }
 
-#[derive(Debug, Default)]
-struct Ring {
-    entries: VecDeque<RingEntry>,
-    next_position: u64,
-    sequence: u64,
+/// The newest quote of a symbol, and the event that tells it.
+#[derive(Debug)]
+struct QuoteCell {
+    latest: LatestQuote,
+    event: OnceLock<Bytes>,
+}
+
+/// The forming bar of a series, which of all versions it is, and the event that tells it.
+#[derive(Debug)]
+struct FormingCell {
+    bar: Bar,
+    version: u64,
+    event: OnceLock<Bytes>,
 }
 
 impl Hub {
     /// Nothing has happened. `epoch` tells this start of the server from others; `sequence` is the
     /// newest entry of the bar log.
     pub(super) fn new(epoch: i64, sequence: u64) -> Self {
-        let ring = Ring { sequence, ..Ring::default() };
         Self {
             shared: Arc::new(Shared {
                 epoch,
                 quotes: RwLock::default(),
                 quotes_changed: watch::Sender::new(0),
-                ring: Mutex::new(ring),
+                ring: Mutex::new(Ring::after(sequence)),
                 bars_changed: watch::Sender::new(0),
                 forming: RwLock::default(),
+                forming_versions: AtomicU64::new(1),
                 feed: watch::Sender::new(FeedState::default()),
                 refused: RwLock::default(),
             }),
@@ -116,9 +97,10 @@ impl Hub {
         }
         let mut cells = write(&self.shared.quotes);
         for (symbol, latest) in quotes {
+            let cell = QuoteCell { latest: *latest, event: OnceLock::new() };
             match cells.get_mut(symbol) {
-                Some(cell) => *cell = *latest,
-                None => drop(cells.insert(symbol.clone(), *latest)),
+                Some(known) => *known = cell,
+                None => drop(cells.insert(symbol.clone(), cell)),
             }
         }
         drop(cells);
@@ -133,17 +115,29 @@ impl Hub {
     }
 
     /// Takes in what happened to bars, in order, and wakes readers once. Entries of the bar log
-    /// come with their place in it.
+    /// come with their place in it. A bar that is final is not told as forming any more.
     pub(super) fn put_bars(&self, changes: impl IntoIterator<Item = (Option<u64>, LiveChange)>) {
+        let changes: Vec<_> = changes.into_iter().collect();
+        if changes.is_empty() {
+            return;
+        }
+        self.finish_forming(&changes);
         let mut ring = self.ring();
-        let before = ring.next_position;
         for (sequence, change) in changes {
             ring.push(sequence, change);
         }
-        let is_new = ring.next_position != before;
         drop(ring);
-        if is_new {
-            self.shared.bars_changed.send_modify(|version| *version += 1);
+        self.shared.bars_changed.send_modify(|version| *version += 1);
+    }
+
+    fn finish_forming(&self, changes: &[(Option<u64>, LiveChange)]) {
+        let mut forming = write(&self.shared.forming);
+        for (_, change) in changes {
+            if let LiveChange::Stored(series, bar) = change
+                && forming.get(series).is_some_and(|cell| cell.bar.range.open() <= bar.open_time)
+            {
+                forming.remove(series);
+            }
         }
     }
 
@@ -154,8 +148,8 @@ impl Hub {
         }
         let mut forming = write(&self.shared.forming);
         for (series, bar) in bars {
-            let cell = forming.entry(series).or_insert((0, bar));
-            *cell = (cell.0 + 1, bar);
+            let version = self.shared.forming_versions.fetch_add(1, Ordering::Relaxed);
+            forming.insert(series, FormingCell { bar, version, event: OnceLock::new() });
         }
         drop(forming);
         self.shared.bars_changed.send_modify(|version| *version += 1);
@@ -166,7 +160,9 @@ impl Hub {
         self.shared.feed.send_if_modified(|feed| {
             let before = feed.clone();
             change(feed);
-            *feed != before
+            // Streams tell this much. All else is for those who ask, and changes with each message.
+            let told = |feed: &FeedState| (feed.connection, feed.refused, feed.last_error.clone());
+            told(feed) != told(&before)
         });
     }
 
@@ -186,17 +182,26 @@ impl Hub {
 
     /// The newest quote of `symbol`.
     pub(super) fn quote(&self, symbol: &Symbol) -> Option<LatestQuote> {
-        read(&self.shared.quotes).get(symbol).copied()
+        read(&self.shared.quotes).get(symbol).map(|cell| cell.latest)
     }
 
-    /// The newest quotes of `symbols` that have a higher sequence than the one beside them.
-    pub(super) fn newer_quotes(&self, symbols: &[(Symbol, u64)]) -> Vec<(usize, LatestQuote)> {
+    /// Which of `symbols` have a price with a higher sequence than the one beside them.
+    pub(super) fn newer_quotes(&self, symbols: &[(Symbol, u64)]) -> Vec<usize> {
         let cells = read(&self.shared.quotes);
-        let newer = |(index, (symbol, seen)): (usize, &(Symbol, u64))| {
-            let latest = cells.get(symbol).filter(|latest| latest.sequence > *seen)?;
-            Some((index, *latest))
+        let is_newer = |(_, (symbol, seen)): &(usize, &(Symbol, u64))| {
+            cells.get(symbol).is_some_and(|cell| cell.is_news_after(*seen))
         };
-        symbols.iter().enumerate().filter_map(newer).collect()
+        symbols.iter().enumerate().filter(is_newer).map(|(index, _)| index).collect()
+    }
+
+    /// The event of the newest quote of `symbol`, if its sequence is higher than `seen`.
+    pub(super) fn newer_quote(&self, symbol: &Symbol, seen: u64) -> Option<(u64, Bytes)> {
+        let cells = read(&self.shared.quotes);
+        let cell = cells.get(symbol).filter(|cell| cell.is_news_after(seen))?;
+        let LatestQuote { quote, sequence } = cell.latest;
+        let known = SequencedQuote { quote, sequence, epoch: self.shared.epoch };
+        let event = cell.event.get_or_init(|| wire::encode_quote_event(symbol, &known));
+        Some((sequence, event.clone()))
     }
 
     /// Changes whenever there are new quotes or refusals.
@@ -214,45 +219,51 @@ impl Hub {
         self.shared.feed.subscribe()
     }
 
-    /// Why the provider refused `symbol`, if it did.
-    pub(super) fn refusal(&self, symbol: &Symbol) -> Option<ProviderError> {
-        read(&self.shared.refused).get(symbol).cloned()
+    /// Which of `symbols` the provider refused, and why.
+    pub(super) fn refusals(&self, symbols: &[Symbol]) -> Vec<(Symbol, ProviderError)> {
+        let refused = read(&self.shared.refused);
+        if refused.is_empty() {
+            return Vec::new();
+        }
+        let refusal = |symbol| refused.get_key_value(symbol);
+        symbols
+            .iter()
+            .filter_map(refusal)
+            .map(|(symbol, error)| (symbol.clone(), error.clone()))
+            .collect()
     }
 
-    /// The forming bar of `series`, and how often it changed.
-    pub(super) fn forming(&self, series: &Series) -> Option<(u64, Bar)> {
-        read(&self.shared.forming).get(series).copied()
+    /// Which of `series` have a forming bar of a higher version than the one beside them.
+    pub(super) fn newer_forming(&self, series: &[(Series, u64)]) -> Vec<usize> {
+        let cells = read(&self.shared.forming);
+        let is_newer = |(_, (series, seen)): &(usize, &(Series, u64))| {
+            cells.get(series).is_some_and(|cell| cell.version > *seen)
+        };
+        series.iter().enumerate().filter(is_newer).map(|(index, _)| index).collect()
+    }
+
+    /// The event, without a cursor, of the forming bar of `series`, if its version is higher than
+    /// `seen`.
+    pub(super) fn newer_forming_bar(&self, series: &Series, seen: u64) -> Option<(u64, Bytes)> {
+        let cells = read(&self.shared.forming);
+        let cell = cells.get(series).filter(|cell| cell.version > seen)?;
+        let event = cell.event.get_or_init(|| wire::encode_forming_event(series, &cell.bar));
+        Some((cell.version, event.clone()))
     }
 
     /// The place behind all that has happened: position, and sequence in the bar log.
     pub(super) fn newest(&self) -> (u64, u64) {
-        let ring = self.ring();
-        (ring.next_position, ring.sequence)
+        self.ring().newest()
     }
 
     /// At most `limit` entries from `position` on.
     pub(super) fn entries(&self, position: u64, limit: usize) -> Ahead {
-        let ring = self.ring();
-        let first = ring.next_position - u64::try_from(ring.entries.len()).unwrap_or_default();
-        match position.checked_sub(first).map(usize::try_from) {
-            Some(Ok(skipped)) => {
-                Ahead::Entries(ring.entries.iter().skip(skipped).take(limit).cloned().collect())
-            }
-            Some(Err(_)) | None => Ahead::Gone,
-        }
+        self.ring().from(position, limit)
     }
 
     /// The position behind the log entry `sequence`, if what follows it is still kept.
     pub(super) fn position_after(&self, sequence: u64) -> Option<u64> {
-        let ring = self.ring();
-        if sequence >= ring.sequence {
-            return Some(ring.next_position);
-        }
-        let index = ring.entries.partition_point(|entry| entry.sequence <= sequence);
-        let follows = ring.entries.get(index)?;
-        // Where the entry before is gone too, some between the two may be.
-        let complete = index > 0 || follows.sequence == sequence + 1;
-        complete.then_some(follows.position)
+        self.ring().position_after(sequence)
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -260,15 +271,9 @@ impl Hub {
     }
 }
 
-impl Ring {
-    fn push(&mut self, sequence: Option<u64>, change: LiveChange) {
-        self.sequence = sequence.unwrap_or(self.sequence).max(self.sequence);
-        let (position, sequence) = (self.next_position, self.sequence);
-        self.entries.push_back(RingEntry { position, sequence, change });
-        self.next_position += 1;
-        if self.entries.len() > RING {
-            self.entries.pop_front();
-        }
+impl QuoteCell {
+    fn is_news_after(&self, seen: u64) -> bool {
+        self.latest.sequence > seen && self.latest.quote.last_price.is_some()
     }
 }
 

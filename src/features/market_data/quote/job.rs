@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::hub::LiveChange;
+use super::ring::LiveChange;
 use crate::domain::ohlcv::{Bar, BarRange, StoredBar};
 use crate::domain::shared::{Series, Symbol};
 

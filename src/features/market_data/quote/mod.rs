@@ -5,6 +5,7 @@
 
 mod backlog;
 mod bar_reader;
+mod catch_up;
 mod commands;
 mod copier;
 mod cursor;
@@ -13,23 +14,27 @@ mod feed_task;
 mod follow;
 mod hub;
 mod job;
+mod ledger;
 mod pace;
 mod queries;
 mod quote_error;
 mod quote_service;
 mod reroll;
 mod retention;
+mod ring;
 mod scribe;
 mod snapshot_codec;
 mod spool_codec;
 mod stored_bars;
 mod stream_bars;
 mod stream_quotes;
+mod watched;
 mod wire;
 mod writer;
 
 pub use commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
 pub use feed_state::{Connection, FeedState, Subscription, SubscriptionState};
+pub use pace::StreamPace;
 pub use queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,
 };

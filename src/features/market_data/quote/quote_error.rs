@@ -37,10 +37,10 @@ pub enum QuoteError {
         earliest: String,
     },
     /// The reader read nothing for too long.
-    #[error("nothing was read for {} s: resume from `cursor`", .waited.as_secs())]
+    #[error("nothing was read for {:.1} s: read faster, and resume from `cursor` where there is one", .waited.as_secs_f64())]
     SlowConsumer {
-        /// Where to resume.
-        cursor: String,
+        /// Where to resume, if that can be done.
+        cursor: Option<String>,
         /// How long nothing was read.
         waited: Duration,
     },
@@ -76,7 +76,9 @@ impl Coded for QuoteError {
             }
             Self::Provider(error) => error.metadata(),
             Self::CursorExpired { earliest } => vec![("earliest_cursor", earliest.clone())],
-            Self::SlowConsumer { cursor, .. } => vec![("cursor", cursor.clone())],
+            Self::SlowConsumer { cursor, .. } => {
+                cursor.iter().map(|cursor| ("cursor", cursor.clone())).collect()
+            }
             Self::Database(error) => error.metadata(),
             Self::Fields(_) | Self::Draining => Vec::new(),
         }

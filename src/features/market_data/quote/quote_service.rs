@@ -4,27 +4,34 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::backlog;
 use super::feed_state::{FeedState, Subscription};
 use super::feed_task::{Command, FeedTask, Verdict};
 use super::follow::Follow;
 use super::hub::Hub;
+use super::ledger::Ledger;
+use super::pace::StreamPace;
 use super::queries::NamedQuote;
 use super::stream_quotes::SequencedQuote;
-use super::{Connection, QuoteError};
+use super::watched::StreamWatch;
+use super::{Connection, QuoteError, wire};
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarRules;
 use crate::domain::shared::{DomainEvent, Series, Symbol};
-use crate::features::market_data::{LiveSeries, Sessions};
+use crate::features::market_data::{FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
-use crate::infrastructure::persistence::{Cache, Database, DatabaseError};
+use crate::infrastructure::persistence::cache::keys::latest_quote;
+use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache};
 use crate::infrastructure::spool::Spool;
 
 /// Commands that wait for the feed's task at most.
@@ -33,6 +40,8 @@ const COMMANDS: usize = 1_024;
 const TURNS: usize = 64;
 /// How long a stream waits to learn whether the provider knows its symbols.
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a reader of stored bars waits for the one that is forming.
+const FORMING_WITHIN: Duration = Duration::from_secs(1);
 
 /// How the feed behaves.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +52,8 @@ pub struct FeedOptions {
     pub rules: BarRules,
     /// How long entries of the bar log are kept.
     pub log_retention: Duration,
+    /// How streams speak, and are listened to.
+    pub streams: StreamPace,
 }
 
 /// What the feed works with.
@@ -52,6 +63,8 @@ pub struct QuoteServiceParts {
     pub database: Database,
     /// Where the newest values are copied to.
     pub cache: Cache,
+    /// Where answers about bars are kept; forgotten when bars are written.
+    pub series: SeriesCache,
     /// When symbols trade.
     pub sessions: Sessions,
     /// Where quotes come from.
@@ -78,12 +91,15 @@ pub struct FeedTrouble(String);
 pub struct QuoteService {
     hub: Hub,
     database: Database,
+    cache: Cache,
     sessions: Sessions,
     commands: mpsc::Sender<Command>,
     released: mpsc::UnboundedSender<Command>,
     /// Held by whoever changes a subscription: one of these for each symbol.
     turns: Arc<[Mutex<()>; TURNS]>,
     stopping: CancellationToken,
+    pace: StreamPace,
+    watch: StreamWatch,
 }
 
 impl QuoteService {
@@ -97,7 +113,8 @@ impl QuoteService {
         let database = parts.database.clone();
         database.bar_log().recover().await?;
         if let Some(spool) = &parts.spool {
-            backlog::store_left(&database, spool).await?;
+            let ledger = Ledger::new(&parts);
+            backlog::store_left(&ledger, spool).await?;
         }
         let hub = Hub::new(epoch, database.bar_log().head().await?.last());
         let (commands, received) = mpsc::channel(COMMANDS);
@@ -105,12 +122,18 @@ impl QuoteService {
         let service = Self {
             hub: hub.clone(),
             database,
+            cache: parts.cache.clone(),
             sessions: parts.sessions.clone(),
             commands,
             released,
             turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
             stopping: parts.lifecycle.token(),
+            pace: options.streams,
+            watch: StreamWatch::new(options.streams.slow_after),
         };
+        let watch = service.watch.clone().run(parts.lifecycle.token());
+        drop(parts.lifecycle.spawn("stream watch", watch));
+        parts.live.set_forming(service.clone());
         let lifecycle = parts.lifecycle.clone();
         let task = FeedTask::new(parts, options, hub, received, given_up).await?;
         drop(lifecycle.spawn("feed", Box::pin(task.run())));
@@ -163,9 +186,13 @@ impl QuoteService {
         self.ask(Command::Subscriptions).await
     }
 
-    /// The newest quote of `symbol`.
+    /// The newest quote of `symbol`: the feed's, or what the cache has of it.
     pub async fn latest(&self, symbol: &Symbol) -> Result<NamedQuote, QuoteError> {
-        match self.named(symbol) {
+        let known = match self.named(symbol) {
+            Some(known) => Some(known),
+            None => self.cached(symbol).await,
+        };
+        match known {
             Some(quote) => Ok(quote),
             None if self.is_followed(symbol).await? => Err(QuoteError::NoQuote(symbol.clone())),
             None => Err(QuoteError::NotSubscribed(symbol.clone())),
@@ -184,8 +211,7 @@ impl QuoteService {
 
     /// The bar of `series` that is forming.
     pub async fn current_bar(&self, series: Series) -> Result<Bar, QuoteError> {
-        let asked = series.clone();
-        match self.ask(|answer| Command::CurrentBar(asked, answer)).await? {
+        match self.forming_bar(series.clone()).await? {
             Some(bar) => Ok(bar),
             None if self.is_followed(&series.symbol).await? => {
                 Err(QuoteError::NoFormingBar(series))
@@ -200,24 +226,28 @@ impl QuoteService {
         self.send(Command::Follow(symbols.clone(), sender)).await?;
         let count = symbols.len();
         let follow = Follow::new(symbols, self.released.clone());
-        if self.status().connection == Connection::Stopped {
+        // Without a connection nobody knows; the stream says so, and tells what is refused later.
+        let state = self.status().connection;
+        if matches!(state, Connection::Stopped | Connection::Reconnecting) {
             return Ok(follow);
         }
-        // All or none: one good symbol is enough to go on, and the others are told in the stream.
-        let refused = async {
+        // One symbol that is known, or that cannot be had for another reason, is enough to go on:
+        // the others are told in the stream.
+        let all_unknown = async {
             let mut last = None;
             for _ in 0..count {
                 match verdicts.recv().await {
-                    Some(Verdict::Refused(error)) => last = Some(error),
-                    Some(Verdict::Known) | None => return None,
+                    Some(Verdict::Refused(error @ ProviderError::SymbolNotFound { .. })) => {
+                        last = Some(error);
+                    }
+                    Some(Verdict::Refused(_) | Verdict::Known) | None => return None,
                 }
             }
             last
         };
-        let refused = timeout(VERDICT_WITHIN, refused).await.ok().flatten();
-        match refused {
-            Some(error @ ProviderError::SymbolNotFound { .. }) => Err(error.into()),
-            Some(_) | None => Ok(follow),
+        match timeout(VERDICT_WITHIN, all_unknown).await.ok().flatten() {
+            Some(unknown) => Err(unknown.into()),
+            None => Ok(follow),
         }
     }
 
@@ -233,8 +263,20 @@ impl QuoteService {
         &self.sessions
     }
 
+    pub(super) const fn pace(&self) -> StreamPace {
+        self.pace
+    }
+
+    pub(super) const fn watch(&self) -> &StreamWatch {
+        &self.watch
+    }
+
     pub(super) fn stopping(&self) -> CancellationToken {
         self.stopping.clone()
+    }
+
+    async fn forming_bar(&self, series: Series) -> Result<Option<Bar>, QuoteError> {
+        self.ask(|answer| Command::CurrentBar(series, answer)).await
     }
 
     fn named(&self, symbol: &Symbol) -> Option<NamedQuote> {
@@ -250,6 +292,17 @@ impl QuoteService {
         symbol.hash(&mut hash);
         let place = usize::try_from(hash.finish() % TURNS as u64).ok()?;
         Some(self.turns.get(place)?.lock().await)
+    }
+
+    /// What was copied to the cache, by whoever follows `symbol` or did a moment ago.
+    async fn cached(&self, symbol: &Symbol) -> Option<NamedQuote> {
+        match self.cache.get(&latest_quote(symbol)).await {
+            Ok(bytes) => wire::decode_quote(symbol, bytes?),
+            Err(error) => {
+                debug!(%symbol, %error, "the cache was not asked for the quote of {symbol}");
+                None
+            }
+        }
     }
 
     async fn is_followed(&self, symbol: &Symbol) -> Result<bool, QuoteError> {
@@ -269,5 +322,13 @@ impl QuoteService {
 
     async fn send(&self, command: Command) -> Result<(), QuoteError> {
         self.commands.send(command).await.map_err(|_| QuoteError::Draining)
+    }
+}
+
+impl FormingBars for QuoteService {
+    fn forming<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Option<Bar>> {
+        let ask = timeout(FORMING_WITHIN, self.forming_bar(series.clone()));
+        // A feed that has no time to answer, or stops, has none to tell.
+        async { ask.await.ok()?.ok().flatten() }.boxed()
     }
 }

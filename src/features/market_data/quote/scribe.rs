@@ -1,33 +1,29 @@
-//! Writes jobs into the database and tells what is stored: one try, with a deadline on each step.
+//! Writes jobs and tells what is stored: one try, with a deadline on each step.
 //!
 //! It does not know what happens to a job that could not be written; that is the writer's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tracing::{error, warn};
 
 use super::feed_task::Rerolled;
-use super::hub::{Hub, LiveChange};
+use super::hub::Hub;
 use super::job::{Decided, Job};
+use super::ledger::{Appended, Ledger};
 use super::quote_service::QuoteServiceParts;
 use super::reroll::Children;
+use super::ring::LiveChange;
 use crate::common::messaging::EventBus;
-use crate::domain::ohlcv::services::alike;
-use crate::domain::ohlcv::{Bar, BarSource, StoredBar};
+use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
-use crate::domain::sync::SyncDiff;
-use crate::infrastructure::persistence::{Database, DatabaseError, LogBar, LogFilter};
+use crate::infrastructure::persistence::{DatabaseError, LogBar, LogFilter};
 
 /// Entries of the log that are read at a time.
 const LOG_PAGE: u32 = 2_000;
-/// How long one step may take. Frozen servers are noticed by this.
-const STEP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Jobs that were not written, in order, and why the first of them was not.
 #[derive(Debug)]
@@ -40,7 +36,7 @@ pub(super) struct Unwritten {
 
 /// Writes to one database.
 pub(super) struct Scribe {
-    database: Database,
+    ledger: Ledger,
     children: Children,
     events: EventBus<DomainEvent>,
     hub: Hub,
@@ -58,7 +54,7 @@ impl Scribe {
         rerolled: mpsc::UnboundedSender<Rerolled>,
     ) -> Self {
         Self {
-            database: parts.database.clone(),
+            ledger: Ledger::new(parts),
             children: Children::new(parts),
             events: parts.events.clone(),
             hub,
@@ -69,7 +65,7 @@ impl Scribe {
 
     /// An error where the database does not answer.
     pub(super) async fn probe(&self) -> Result<(), DatabaseError> {
-        within(&self.database, self.database.ping()).await
+        self.ledger.within(self.ledger.database().ping()).await
     }
 
     /// Writes `jobs` and tells of them, in order. Stops at the first that may pass later; one that
@@ -101,7 +97,7 @@ impl Scribe {
             Job::Decided(decided) => self.write_decided(decided).await,
             Job::Keep(_) if self.lost.load(Ordering::Relaxed) => Ok(()),
             Job::Keep(_) | Job::Forming(..) | Job::LoggedFrom(..) | Job::Barrier(_) => {
-                store(&self.database, job).await
+                self.ledger.store(job).await
             }
         }
     }
@@ -109,7 +105,7 @@ impl Scribe {
     /// Writes bars ahead, then tells everything in the order in which it was decided. Nothing is
     /// told before all is written.
     async fn write_decided(&self, decided: &[Decided]) -> Result<(), DatabaseError> {
-        let Appended { sequences, outranking } = append(&self.database, decided).await?;
+        let Appended { sequences, outranking } = self.ledger.append(decided).await?;
         let logged = self.read_logged().await?;
         let rerolled = self.rerolled(decided).await?;
 
@@ -151,11 +147,11 @@ impl Scribe {
     /// What is in the log and was not told: whoever wrote it, it is told in the log's order, or a
     /// cursor could pass over an entry.
     async fn read_logged(&self) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
-        let (log, all) = (self.database.bar_log(), LogFilter::default());
+        let (log, all) = (self.ledger.database().bar_log(), LogFilter::default());
         let mut logged = Vec::new();
         let mut told = self.hub.newest().1;
         loop {
-            let page = within(&self.database, log.read(told, &all, LOG_PAGE)).await?;
+            let page = self.ledger.within(log.read(told, &all, LOG_PAGE)).await?;
             if page.entries.is_empty() {
                 return Ok(logged);
             }
@@ -182,7 +178,7 @@ impl Scribe {
         let mut rerolled = Vec::new();
         for each in decided {
             let Decided::Reroll { series, range, until } = each else { continue };
-            match within(&self.database, self.children.reroll(series, *range, *until)).await {
+            match self.ledger.within(self.children.reroll(series, *range, *until)).await {
                 Ok(done) => rerolled.push(done),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => warn!(%series, %error, "a bar of {series} cannot be rolled up again"),
@@ -190,91 +186,6 @@ impl Scribe {
         }
         Ok(rerolled)
     }
-}
-
-/// What `jobs` leave in the database, without telling anybody: for what an earlier process has
-/// left in the spool.
-pub(super) async fn store_all(database: &Database, jobs: Vec<Job>) -> Result<(), DatabaseError> {
-    for job in jobs {
-        match store(database, &job).await {
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => error!(%error, "bars could not be written"),
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-async fn store(database: &Database, job: &Job) -> Result<(), DatabaseError> {
-    let now = Timestamp::now();
-    match job {
-        Job::Decided(decided) => append(database, decided).await.map(|_| ()),
-        Job::Keep(kept) => within(database, database.feed_state().save(kept, now)).await,
-        Job::Forming(series, bar) => {
-            let diff = SyncDiff { inserted: vec![*bar], ..SyncDiff::default() };
-            within(database, database.bars().write(series, &diff, now)).await.map(|_| ())
-        }
-        Job::LoggedFrom(symbol, from) => {
-            let subscriptions = database.subscriptions();
-            let known = within(database, subscriptions.get(symbol)).await?;
-            // One that was given up meanwhile stays so.
-            let Some(mut row) = known.filter(|row| row.logged_from.is_none()) else {
-                return Ok(());
-            };
-            row.logged_from = Some(*from);
-            within(database, subscriptions.put(&row)).await
-        }
-        Job::Barrier(_) => Ok(()),
-    }
-}
-
-/// What came of bars that were decided.
-struct Appended {
-    /// The sequence of each in the log, by its index among the bars.
-    sequences: HashMap<usize, u64>,
-    /// What was stored, and what replaced it, where more than the bar as it was decided.
-    outranking: Vec<(Series, StoredBar, StoredBar)>,
-}
-
-/// Appends what closed to the log.
-async fn append(database: &Database, decided: &[Decided]) -> Result<Appended, DatabaseError> {
-    let bar = |each: &Decided| match each {
-        Decided::Bar { series, bar, .. } => {
-            Some(LogBar { series: series.clone(), bar: bar.stored })
-        }
-        Decided::Live(_) | Decided::Reroll { .. } => None,
-    };
-    let bars: Vec<LogBar> = decided.iter().filter_map(bar).collect();
-    let log = database.bar_log();
-    let appended = within(database, log.append(&bars, Timestamp::now())).await?;
-    let sequences: HashMap<usize, u64> =
-        appended.into_iter().map(|(sequence, index)| (index, sequence)).collect();
-    let outranking = append_outranking(database, &bars, &sequences).await?;
-    Ok(Appended { sequences, outranking })
-}
-
-/// A bar of the provider's may be decided without knowing what is stored, as that was not written
-/// yet: then it is the next revision of that, where it says something else.
-async fn append_outranking(
-    database: &Database,
-    bars: &[LogBar],
-    written: &HashMap<usize, u64>,
-) -> Result<Vec<(Series, StoredBar, StoredBar)>, DatabaseError> {
-    let passed_over = bars.iter().enumerate().filter(|(index, entry)| {
-        entry.bar.source == BarSource::Repair && !written.contains_key(index)
-    });
-    let mut outranking = Vec::new();
-    for (_, LogBar { series, bar }) in passed_over {
-        let (stored, open) = (database.bars(), bar.open_time);
-        let found = within(database, stored.stretch(series, open, open)).await?;
-        let old = found.first().copied().filter(StoredBar::is_final);
-        let Some(old) = old.filter(|old| !alike(&old.values, &bar.values, 0.0)) else { continue };
-        let new = old.revised(bar.values, BarSource::Repair);
-        let next = [LogBar { series: series.clone(), bar: new }];
-        within(database, database.bar_log().append(&next, Timestamp::now())).await?;
-        outranking.push((series.clone(), old, new));
-    }
-    Ok(outranking)
 }
 
 /// What is decided one after the other is one write; of what is kept so, the newest counts.
@@ -298,18 +209,6 @@ fn joined(job: Job, left: &mut VecDeque<Job>) -> Job {
         }
         Job::Forming(..) | Job::LoggedFrom(..) | Job::Barrier(_) => job,
     }
-}
-
-/// Waits for `step`, but not for ever. A write goes on where nobody waits, and is safe to repeat.
-async fn within<T>(
-    database: &Database,
-    step: impl Future<Output = Result<T, DatabaseError>>,
-) -> Result<T, DatabaseError> {
-    timeout(STEP_DEADLINE, step).await.unwrap_or_else(|_| {
-        let (engine, cause) = (database.engine(), None);
-        let detail = format!("no answer within {STEP_DEADLINE:?}");
-        Err(DatabaseError::Unavailable { engine, detail, cause })
-    })
 }
 
 fn stored((sequence, entry): (u64, LogBar)) -> (Option<u64>, LiveChange) {

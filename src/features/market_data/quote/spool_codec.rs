@@ -7,8 +7,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::hub::LiveChange;
 use super::job::{Decided, Job};
+use super::ring::LiveChange;
 use super::snapshot_codec::{Range, Told, range, read_range, read_time, read_told, time, told};
 use crate::domain::ohlcv::Bar;
 use crate::domain::shared::{Series, Symbol};

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::cursor::StoredPosition;
+use super::cursor::{StoredPosition, digest};
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarClock;
 use crate::domain::shared::{Interval, Series, Symbol};
@@ -22,6 +22,7 @@ const LONGEST_BAR: SignedDuration = SignedDuration::from_hours(40 * 24);
 /// A read of final bars under way.
 pub(super) struct StoredBars {
     start_time: Timestamp,
+    query: u32,
     /// The last bar that was handed out, or a place before all of them.
     position: Option<StoredPosition>,
     runs: Vec<Run>,
@@ -48,12 +49,14 @@ impl StoredBars {
         start_time: Timestamp,
         position: Option<StoredPosition>,
     ) -> Self {
+        let query = digest(symbols, intervals);
         // A bar that opens at or after the start closes after it.
         let before_all = symbols.first().map(|symbol| StoredPosition {
             close_time: start_time,
             symbol: symbol.clone(),
             interval: Interval::M1,
             start_time,
+            query,
         });
         let position = position.or(before_all);
         let behind = position.as_ref().map_or(Timestamp::MIN, |position| {
@@ -70,7 +73,7 @@ impl StoredBars {
         let runs: Vec<Run> = pairs.map(run).collect();
         let page = (HELD / runs.len().max(1)).clamp(16, 2_000).try_into().unwrap_or(16);
         let unfilled = (0..runs.len()).collect();
-        Self { start_time, position, runs, page, order: BinaryHeap::new(), unfilled }
+        Self { start_time, query, position, runs, page, order: BinaryHeap::new(), unfilled }
     }
 
     /// Behind the last bar that was handed out.
@@ -99,8 +102,8 @@ impl StoredBars {
             };
             let bar = self.runs.get_mut(index).and_then(|run| run.bars.pop_front());
             self.unfilled.push(index);
-            let place =
-                StoredPosition { close_time, symbol, interval, start_time: self.start_time };
+            let (start_time, query) = (self.start_time, self.query);
+            let place = StoredPosition { close_time, symbol, interval, start_time, query };
             let is_behind = self.position.as_ref().is_none_or(|position| *position < place);
             if let Some(bar) = bar.filter(|_| is_behind) {
                 self.position = Some(place.clone());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, StreamExt as _};
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
 use super::bar_reader::BarReader;
@@ -45,8 +46,12 @@ pub struct BarCursor(pub(super) Cursor);
 /// Something that a stream of bars says.
 #[derive(Clone, Debug)]
 pub enum BarNews {
-    /// A bar closed, was corrected, or is forming.
+    /// A bar closed or was corrected.
     Bar(Series, Bar),
+    /// A bar is forming: an event as it is sent, but for its cursor.
+    Forming(Bytes),
+    /// Something happened just now: an event as it is sent, with its cursor.
+    Told(Bytes),
     /// The time of a bar is over.
     IntervalClosed(Series, Timestamp),
     /// The feed was away from one time to another.
@@ -67,7 +72,7 @@ pub struct BarEvent {
     /// What happened.
     pub news: BarNews,
     /// Resumes behind it.
-    pub cursor: String,
+    pub cursor: BarCursor,
 }
 
 /// Events, and an error as the last.
@@ -85,8 +90,8 @@ pub(super) struct StreamBarsHandler {
 
 impl Handler<StreamBars> for StreamBarsHandler {
     async fn handle(&self, query: StreamBars) -> Result<BarEventStream, QuoteError> {
-        let follow = self.service.follow(query.symbols.clone()).await?;
-        let reader = BarReader::new(&self.service, query, follow).await?;
-        Ok(stream::unfold(reader, BarReader::next).boxed())
+        let reader = BarReader::start(&self.service, query).await?;
+        let place = |event: &BarEvent| Some(event.cursor.0.clone());
+        Ok(self.service.watch().watch(reader.into_stream(), place).boxed())
     }
 }

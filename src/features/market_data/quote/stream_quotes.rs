@@ -1,8 +1,9 @@
 //! Stream quotes as they come.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed_state::FeedState;
 use super::follow::Follow;
 use super::hub::Hub;
-use super::pace::heartbeat;
+use super::pace::StreamPace;
 use super::{QuoteError, QuoteService};
 use crate::common::constants::{RETRY_AFTER_OUTAGE, STREAM_BATCH_EVERY};
 use crate::common::mediator::{Handler, Request};
@@ -32,8 +33,8 @@ pub struct StreamQuotes {
 /// Something that a stream of quotes says.
 #[derive(Clone, Debug)]
 pub enum QuoteNews {
-    /// The newest quote of a symbol.
-    Quote(Symbol, SequencedQuote),
+    /// The newest quote of a symbol, as it is sent.
+    Quote(Bytes),
     /// Updates that were left out.
     Gap {
         /// Of which symbol.
@@ -81,9 +82,10 @@ pub(super) struct StreamQuotesHandler {
 
 impl Handler<StreamQuotes> for StreamQuotesHandler {
     async fn handle(&self, query: StreamQuotes) -> Result<QuoteNewsStream, QuoteError> {
-        let follow = self.service.follow(query.symbols.clone()).await?;
-        let reader = Reader::new(&self.service, query, follow);
-        Ok(stream::unfold(reader, Reader::next).boxed())
+        let service = &self.service;
+        let follow = service.follow(query.symbols.clone()).await?;
+        let reader = Reader::new(service.hub(), service.pace(), service.stopping(), query, follow);
+        Ok(service.watch().watch(reader.into_stream(), |_| None).boxed())
     }
 }
 
@@ -92,13 +94,16 @@ struct Reader {
     hub: Hub,
     /// Each symbol with the sequence that was sent last.
     symbols: Vec<(Symbol, u64)>,
-    refused: Vec<Symbol>,
+    names: Vec<Symbol>,
+    refused: HashSet<Symbol>,
     conflate: Option<Duration>,
     quotes: watch::Receiver<u64>,
     feed: watch::Receiver<FeedState>,
     heartbeat: Interval,
     stopping: CancellationToken,
     ready: VecDeque<QuoteNews>,
+    /// Which of `symbols` have something newer: what it is, is looked up when it is taken.
+    due: VecDeque<usize>,
     /// When the next batch is looked for: the first update goes at once, the rest in batches.
     next_look: Instant,
     last: Option<QuoteError>,
@@ -107,22 +112,29 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(service: &QuoteService, query: StreamQuotes, follow: Follow) -> Self {
-        let hub = service.hub().clone();
+    fn new(
+        hub: &Hub,
+        pace: StreamPace,
+        stopping: CancellationToken,
+        query: StreamQuotes,
+        follow: Follow,
+    ) -> Self {
         let (mut feed, mut quotes) = (hub.feed(), hub.quotes_changed());
         let first = QuoteNews::Feed(feed.borrow_and_update().clone());
         // The first look finds all that is there.
         quotes.mark_changed();
         Self {
-            hub,
-            symbols: query.symbols.into_iter().map(|symbol| (symbol, 0)).collect(),
-            refused: Vec::new(),
+            hub: hub.clone(),
+            symbols: query.symbols.iter().map(|symbol| (symbol.clone(), 0)).collect(),
+            names: query.symbols,
+            refused: HashSet::new(),
             conflate: query.conflate,
             quotes,
             feed,
-            heartbeat: heartbeat(),
-            stopping: service.stopping(),
+            heartbeat: pace.heartbeats(),
+            stopping,
             ready: VecDeque::from([first]),
+            due: VecDeque::new(),
             next_look: Instant::now(),
             last: None,
             ended: false,
@@ -130,68 +142,168 @@ impl Reader {
         }
     }
 
-    async fn next(mut self) -> Option<(Result<QuoteNews, QuoteError>, Self)> {
+    fn into_stream(self) -> QuoteNewsStream {
+        stream::unfold(Box::new(self), Self::next).boxed()
+    }
+
+    async fn next(mut self: Box<Self>) -> Option<(Result<QuoteNews, QuoteError>, Box<Self>)> {
         loop {
-            if let Some(news) = self.ready.pop_front() {
+            if let Some(news) = self.take() {
                 return Some((Ok(news), self));
             }
             if self.ended {
                 let last = self.last.take()?;
                 return Some((Err(last), self));
             }
-            let next_look = self.next_look;
-            let quotes = &mut self.quotes;
-            let look = async {
-                sleep_until(next_look).await;
-                quotes.changed().await.is_ok()
-            };
-            tokio::select! {
-                biased;
-                () = self.stopping.cancelled() => self.end(),
-                changed = self.feed.changed() => match changed {
-                    Ok(()) => {
-                        let feed = self.feed.borrow_and_update().clone();
-                        self.ready.push_back(QuoteNews::Feed(feed));
-                    }
-                    Err(_) => self.end(),
-                },
-                _ = self.heartbeat.tick() => {
-                    self.ready.push_back(QuoteNews::Heartbeat(Timestamp::now()));
-                }
-                alive = look => if alive { self.look() } else { self.end() },
-            }
+            self.wait().await;
         }
     }
 
-    /// Collects what is newer than what was sent.
+    /// The next thing to say. A quote is the newest there is by now.
+    fn take(&mut self) -> Option<QuoteNews> {
+        while self.ready.is_empty()
+            && let Some(index) = self.due.pop_front()
+        {
+            let Some((symbol, seen)) = self.symbols.get_mut(index) else { continue };
+            let Some((sequence, event)) = self.hub.newer_quote(symbol, *seen) else { continue };
+            let skipped = *seen > 0 && sequence > *seen + 1;
+            if skipped && self.conflate.is_none() {
+                let (epoch, from, to) = (self.hub.epoch(), *seen + 1, sequence - 1);
+                self.ready.push_back(QuoteNews::Gap { symbol: symbol.clone(), epoch, from, to });
+            }
+            *seen = sequence;
+            self.ready.push_back(QuoteNews::Quote(event));
+        }
+        self.ready.pop_front()
+    }
+
+    async fn wait(&mut self) {
+        let next_look = self.next_look;
+        let quotes = &mut self.quotes;
+        let look = async {
+            sleep_until(next_look).await;
+            quotes.changed().await.is_ok()
+        };
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => self.end(),
+            changed = self.feed.changed() => match changed {
+                Ok(()) => {
+                    let feed = self.feed.borrow_and_update().clone();
+                    self.ready.push_back(QuoteNews::Feed(feed));
+                }
+                Err(_) => self.end(),
+            },
+            _ = self.heartbeat.tick() => {
+                self.ready.push_back(QuoteNews::Heartbeat(Timestamp::now()));
+            }
+            alive = look => if alive { self.look() } else { self.end() },
+        }
+    }
+
+    /// Finds out what is newer than what was sent.
     fn look(&mut self) {
         self.next_look = Instant::now() + self.conflate.unwrap_or(STREAM_BATCH_EVERY);
-        let epoch = self.hub.epoch();
-        for (index, latest) in self.hub.newer_quotes(&self.symbols) {
-            let Some((symbol, seen)) = self.symbols.get_mut(index) else { continue };
-            let skipped = *seen > 0 && latest.sequence > *seen + 1;
-            if skipped && self.conflate.is_none() {
-                let (symbol, from, to) = (symbol.clone(), *seen + 1, latest.sequence - 1);
-                self.ready.push_back(QuoteNews::Gap { symbol, epoch, from, to });
-            }
-            *seen = latest.sequence;
-            let quote = SequencedQuote { quote: latest.quote, sequence: latest.sequence, epoch };
-            self.ready.push_back(QuoteNews::Quote(symbol.clone(), quote));
-        }
-        for (symbol, _) in &self.symbols {
-            if self.refused.contains(symbol) {
-                continue;
-            }
-            if let Some(error) = self.hub.refusal(symbol) {
-                self.refused.push(symbol.clone());
-                self.ready.push_back(QuoteNews::Refused(symbol.clone(), error));
+        for (symbol, error) in self.hub.refusals(&self.names) {
+            if self.refused.insert(symbol.clone()) {
+                self.ready.push_back(QuoteNews::Refused(symbol, error));
             }
         }
+        self.due = self.hub.newer_quotes(&self.symbols).into();
     }
 
     fn end(&mut self) {
         self.ended = true;
         self.ready.push_back(QuoteNews::Draining(RETRY_AFTER_OUTAGE));
         self.last = Some(QuoteError::Draining);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::features::market_data::quote::hub::LatestQuote;
+
+    fn symbol(code: &str) -> Symbol {
+        Symbol::new("TEST", code).unwrap()
+    }
+
+    fn reader(hub: &Hub, conflate: Option<Duration>) -> QuoteNewsStream {
+        let symbols = vec![symbol("A"), symbol("B")];
+        let (released, _) = mpsc::unbounded_channel();
+        let follow = Follow::new(symbols.clone(), released);
+        let query = StreamQuotes { symbols, conflate };
+        Reader::new(hub, StreamPace::default(), CancellationToken::new(), query, follow)
+            .into_stream()
+    }
+
+    fn put(hub: &Hub, code: &str, sequence: u64) {
+        let quote = Quote { last_price: Some(1.0), ..Quote::default() };
+        hub.put_quotes(&[(symbol(code), LatestQuote { quote, sequence })]);
+    }
+
+    async fn next(stream: &mut QuoteNewsStream) -> QuoteNews {
+        stream.next().await.unwrap().unwrap()
+    }
+
+    async fn next_quote(stream: &mut QuoteNewsStream) -> Bytes {
+        loop {
+            if let QuoteNews::Quote(event) = next(stream).await {
+                return event;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_says_every_fifteen_seconds_that_it_is_alive() {
+        let mut stream = reader(&Hub::new(1, 0), None);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
+        let began = Instant::now();
+        for beat in 1..=3 {
+            assert!(matches!(next(&mut stream).await, QuoteNews::Heartbeat(_)));
+            assert_eq!(began.elapsed().as_secs(), beat * 15);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_two_readers_are_sent_is_encoded_once() {
+        let hub = Hub::new(1, 0);
+        let (mut one, mut other) = (reader(&hub, None), reader(&hub, None));
+        put(&hub, "A", 1);
+        let (one, other) = (next_quote(&mut one).await, next_quote(&mut other).await);
+        assert_eq!((one.as_ptr(), &one), (other.as_ptr(), &other));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_gets_what_is_newest_when_it_reads_and_is_told_what_was_left_out() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        put(&hub, "A", 1);
+        put(&hub, "B", 1);
+        next_quote(&mut stream).await;
+        next_quote(&mut stream).await;
+        put(&hub, "A", 2);
+        put(&hub, "B", 2);
+        next_quote(&mut stream).await;
+        // It was found, but is not what is newest any more.
+        put(&hub, "B", 5);
+        let QuoteNews::Gap { symbol: of, from, to, .. } = next(&mut stream).await else {
+            panic!("no gap")
+        };
+        assert_eq!((of, from, to), (symbol("B"), 2, 4));
+        next_quote(&mut stream).await;
+        assert!(next_quote(&mut stream).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quote_without_a_price_is_not_sent() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        let quote = Quote { volume: Some(0.0), ..Quote::default() };
+        hub.put_quotes(&[(symbol("A"), LatestQuote { quote, sequence: 1 })]);
+        assert!(next_quote(&mut stream).now_or_never().is_none());
     }
 }

@@ -10,8 +10,8 @@ use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
 use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
-use crate::features::market_data::quote::hub::LiveChange;
 use crate::features::market_data::quote::job::{Decided, Job};
+use crate::features::market_data::quote::ring::LiveChange;
 
 impl FeedTask {
     /// Closes what is due and hands on all that was decided.
@@ -37,7 +37,9 @@ impl FeedTask {
                     decided.push(Decided::Bar { series, bar, old: Some(old) });
                 }
                 BarChange::IntervalClosed { series, close_time } => {
-                    decided.push(Decided::Live(LiveChange::IntervalClosed(series, close_time)));
+                    if self.is_heard(&series.symbol) || is_of(decided.last(), &series) {
+                        decided.push(Decided::Live(LiveChange::IntervalClosed(series, close_time)));
+                    }
                 }
                 BarChange::Refetch { series, range } => {
                     let followed = self.symbols.get_mut(&series.symbol);
@@ -67,6 +69,11 @@ impl FeedTask {
         for (series, range) in refetches {
             self.fetch_again(series, range);
         }
+    }
+
+    /// Whether a time without trades of `symbol` means that there were none.
+    fn is_heard(&self, symbol: &Symbol) -> bool {
+        self.symbols.get(symbol).is_some_and(|followed| followed.cut_at.is_none())
     }
 
     /// Writes down what is owed, with the bars as they were kept last: those of now are not
@@ -157,4 +164,9 @@ impl FeedTask {
 pub(super) fn forming_bars(manager: &BarManager, id: SymbolId) -> Vec<(Interval, Bar)> {
     let forming = |interval| Some((interval, manager.forming(id, interval)?));
     Interval::ALL.into_iter().filter_map(forming).collect()
+}
+
+/// Whether what was decided last is a bar of `series`.
+fn is_of(decided: Option<&Decided>, series: &Series) -> bool {
+    matches!(decided, Some(Decided::Bar { series: of, .. }) if of == series)
 }

@@ -90,7 +90,12 @@ pub(super) async fn resolve(
     symbol: &Symbol,
 ) -> Result<Resolved, ProviderError> {
     let series = Series::new(symbol.clone(), Interval::D1);
-    let page = match first_page(parts, series, DAYS).await {
+    let mut page = first_page(parts, series.clone(), DAYS).await;
+    if let Err(ProviderError::AuthRequired { .. }) = page {
+        // A token may only have grown old: the next connection begins with a new one.
+        page = first_page(parts, series, DAYS).await;
+    }
+    let page = match page {
         Ok(page) => Some(page),
         // No day is over yet, as in a replay that has just begun: its session may be known already.
         Err(ProviderError::NoData { .. }) => None,
@@ -191,6 +196,8 @@ pub(super) fn repair(
                     debug!(%series, %error, "a repair of {series} waits");
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
+                // The feed ends, too: what is under way is kept, and goes on with its next start.
+                Err(ProviderError::AuthRequired { .. }) => return,
                 Err(ProviderError::NoData { .. }) => break,
                 Err(error) => {
                     warn!(%series, %error, "bars of {series} cannot be fetched again");

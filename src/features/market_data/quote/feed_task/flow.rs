@@ -26,9 +26,12 @@ impl FeedTask {
     /// Takes in what came, and tells what came of it once.
     pub(super) async fn take_events(&mut self, events: Vec<FeedEvent>) {
         let now = Timestamp::now();
-        self.heard_at = Some(now);
         let mut ticks = Vec::with_capacity(events.len());
         for event in events {
+            // That the connection is gone is noticed here, and long after its last message.
+            if !matches!(event, FeedEvent::State(_)) {
+                self.heard_at = Some(now);
+            }
             match event {
                 FeedEvent::Update { symbol, update, kind } => {
                     self.update(now, symbol, &update, kind, &mut ticks);
@@ -38,6 +41,10 @@ impl FeedTask {
                     self.joined(&symbol, now).await;
                 }
                 FeedEvent::SymbolError { symbol, error } => self.refused(&symbol, error).await,
+                FeedEvent::State(FeedState::Terminal { error }) => {
+                    self.apply(now, &mut ticks);
+                    self.give_up(now, error).await;
+                }
                 FeedEvent::State(state) => self.link_changed(now, state),
                 FeedEvent::Alive => {}
             }
@@ -45,7 +52,8 @@ impl FeedTask {
         self.apply(now, &mut ticks);
         self.advance().await;
         self.tell_quotes();
-        self.hub.put_feed(|feed| feed.last_message_at = Some(now));
+        let heard = self.heard_at;
+        self.hub.put_feed(|feed| feed.last_message_at = heard);
     }
 
     fn update(
@@ -91,8 +99,20 @@ impl FeedTask {
         ticks.clear();
     }
 
+    /// The provider refuses who we are: nothing is tried until someone acts, and what it said stays
+    /// to be seen.
+    pub(super) async fn give_up(&mut self, now: Timestamp, error: ProviderError) {
+        warn!(%error, "the feed ended: {error}; StartFeed tries again");
+        self.link_changed(now, FeedState::Terminal { error: error.clone() });
+        self.stop().await;
+        for followed in self.symbols.values_mut() {
+            followed.refuse(&error);
+        }
+    }
+
     fn link_changed(&mut self, now: Timestamp, state: FeedState) {
         let connected = matches!(state, FeedState::Connected);
+        self.link_is_idle = matches!(state, FeedState::Idle);
         if !connected {
             // From here to the next snapshot, nothing is known.
             for followed in self.symbols.values_mut() {
@@ -103,7 +123,8 @@ impl FeedTask {
         self.hub.put_feed(|feed| {
             let before = feed.connection;
             match state {
-                FeedState::Idle => feed.connection = Connection::Idle,
+                // How the look-ups go says more: see `show_lookups`.
+                FeedState::Idle => {}
                 FeedState::Connecting => feed.connection = Connection::Connecting,
                 FeedState::Connected => {
                     feed.connection = Connection::Connected;
@@ -127,6 +148,24 @@ impl FeedTask {
                 feed.connected_since = None;
             }
         });
+        self.show_lookups();
+    }
+
+    /// While the provider is asked to follow nothing, looking symbols up is all of the connection
+    /// that there is to see.
+    pub(super) fn show_lookups(&self) {
+        if !self.link_is_idle {
+            return;
+        }
+        let lookups = || self.symbols.values().filter(|each| each.is_resolving());
+        let connection = if lookups().any(|each| each.error.is_some()) {
+            Connection::Reconnecting
+        } else if lookups().next().is_some() {
+            Connection::Connecting
+        } else {
+            Connection::Idle
+        };
+        self.hub.put_feed(|feed| feed.connection = connection);
     }
 
     pub(super) fn mark(&mut self, symbol: Symbol) {

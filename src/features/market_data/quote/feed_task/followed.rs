@@ -74,6 +74,25 @@ impl Followed {
         }
     }
 
+    /// Whether its session is being looked up, perhaps not for the first time.
+    pub(super) fn is_resolving(&self) -> bool {
+        self.progress == Progress::Resolving
+    }
+
+    /// The provider does not give it.
+    pub(super) fn refuse(&mut self, error: &ProviderError) {
+        self.progress = Progress::Refused;
+        self.error = Some(error.clone());
+        self.decide(&Verdict::Refused(error.clone()));
+    }
+
+    /// It is asked for again.
+    pub(super) fn forget_refusal(&mut self) {
+        if self.progress == Progress::Refused {
+            (self.progress, self.error) = (Progress::Waiting, None);
+        }
+    }
+
     /// The feed stopped. What the bar manager knows it by is given back.
     pub(super) fn forget_progress(&mut self) -> Option<SymbolId> {
         (self.progress, self.error) = (Progress::Waiting, None);

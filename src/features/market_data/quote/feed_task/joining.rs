@@ -46,6 +46,7 @@ impl FeedTask {
                 followed.days = resolved.days;
                 followed.closed_before = resolved.newest;
                 followed.progress = Progress::Joining;
+                followed.error = None;
                 followed.snapshot_begins = true;
                 self.names.insert(id, symbol.clone());
                 self.hand_on().await;

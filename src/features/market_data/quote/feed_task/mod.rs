@@ -108,6 +108,8 @@ pub(super) struct FeedTask {
     names: HashMap<SymbolId, Symbol>,
     link: Option<Link>,
     started: bool,
+    /// Whether the provider was not asked to follow anything yet, or not any more.
+    link_is_idle: bool,
     /// When the provider last said anything, while connected.
     heard_at: Option<Timestamp>,
     /// Symbols whose newest quote is not told yet.
@@ -158,6 +160,7 @@ impl FeedTask {
             names: HashMap::new(),
             link: None,
             started: false,
+            link_is_idle: false,
             heard_at: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
@@ -248,12 +251,16 @@ impl FeedTask {
         let (commands, received) = mpsc::channel(PROVIDER_COMMANDS);
         let events = self.parts.quotes.feed(received).ready_chunks(BATCH);
         self.link = Some(Link { commands, events });
+        self.link_is_idle = true;
         self.hub.put_feed(|feed| {
             feed.connection = Connection::Idle;
             (feed.last_error, feed.refused) = (None, false);
         });
         let followed: Vec<Symbol> = self.symbols.keys().cloned().collect();
         for symbol in followed {
+            if let Some(followed) = self.symbols.get_mut(&symbol) {
+                followed.forget_refusal();
+            }
             self.begin(&symbol);
         }
         info!("the feed started");
@@ -262,6 +269,7 @@ impl FeedTask {
     /// Lets the connection go and keeps what is forming.
     async fn stop(&mut self) {
         self.link = None;
+        self.link_is_idle = false;
         if !self.started {
             return;
         }
@@ -283,7 +291,7 @@ impl FeedTask {
         });
     }
 
-    /// The provider ended the feed by itself: it refused who we are. What it said stays to be seen.
+    /// The provider ended the feed by itself, without a word: the service stops.
     async fn link_ended(&mut self) {
         warn!("the feed ended; StartFeed tries again");
         self.stop().await;

@@ -39,7 +39,7 @@ impl FeedTask {
 
     /// Where the log of symbols begins that only streams followed; they may come back with a
     /// cursor. What is older than the log is of no use to them.
-    async fn read_kept(&self) -> Result<(), DatabaseError> {
+    async fn read_kept(&mut self) -> Result<(), DatabaseError> {
         let states = self.parts.database.feed_state();
         let oldest = Timestamp::now().saturating_sub(self.options.log_retention);
         let oldest = oldest.unwrap_or(Timestamp::MIN);
@@ -164,6 +164,7 @@ impl FeedTask {
             drop(fetches.send(Fetched::Resolved(symbol, outcome)).await);
         };
         drop(self.parts.lifecycle.spawn("resolve symbol", Box::pin(task)));
+        self.show_lookups();
     }
 
     /// The provider does not give this symbol. One that may come later is tried again.
@@ -171,16 +172,19 @@ impl FeedTask {
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if is_passing(&error) {
             followed.progress = Progress::Resolving;
+            followed.error = Some(error.clone());
             self.hub.put_feed(|feed| feed.last_error = Some(error.to_string()));
             fetch::resolve_later(&self.parts, symbol.clone(), self.fetches.clone());
-            return;
+        } else if self.link_is_idle && matches!(error, ProviderError::AuthRequired { .. }) {
+            return self.give_up(Timestamp::now(), error).await;
+        } else {
+            warn!(%symbol, %error, "the provider refused {symbol}");
+            followed.refuse(&error);
+            self.hub.refuse(symbol, error);
         }
-        warn!(%symbol, %error, "the provider refused {symbol}");
-        followed.progress = Progress::Refused;
-        followed.error = Some(error.clone());
-        followed.decide(&Verdict::Refused(error.clone()));
-        self.hub.refuse(symbol, error);
+        // Without this, asking for it again would change nothing.
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
+        self.show_lookups();
     }
 
     /// Nobody wants a symbol any more: it costs nothing from here on. What is forming is kept, and
@@ -204,6 +208,7 @@ impl FeedTask {
         self.uncopied.remove(symbol);
         self.hub.forget(symbol);
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
+        self.show_lookups();
         self.count();
     }
 

@@ -1,31 +1,33 @@
 //! Protobuf to commands and queries, quotes and events to protobuf.
 
+mod events;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 
+pub(super) use self::events::{encode_bar_event, encode_forming_event, encode_quote_event};
 use super::commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
-use super::cursor::Cursor;
+use super::cursor::{Cursor, digest};
 use super::feed_state::{Connection, FeedState, Subscription, SubscriptionState};
 use super::hub::LatestQuote;
 use super::queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,
 };
-use super::stream_bars::{BarCursor, BarEvent, BarNews, BarsFrom, StreamBars};
-use super::stream_quotes::{QuoteNews, SequencedQuote, StreamQuotes};
+use super::stream_bars::{BarCursor, BarsFrom, StreamBars};
+use super::stream_quotes::{SequencedQuote, StreamQuotes};
 use crate::common::constants::MAX_STREAM_SYMBOLS;
 use crate::common::error::{FieldViolations, InvalidFields};
-use crate::common::grpc::to_status;
 use crate::domain::ohlcv::Bar;
+use crate::domain::quote::Quote;
 use crate::domain::shared::{Interval, Symbol};
 use crate::features::market_data::wire::{
     ReadFields as _, bar, count, duration, interval, timestamp,
 };
-use crate::infrastructure::interfaces::ProviderError;
 use crate::proto::v1 as pb;
-use crate::proto::v1::{bar_event, quote_event, stream_bars_request};
+use crate::proto::v1::stream_bars_request;
 
 /// Longest conflation of quotes.
 const MAX_CONFLATE: Duration = Duration::from_mins(1);
@@ -121,23 +123,41 @@ impl TryFrom<pb::StreamBarsRequest> for StreamBars {
         if request.intervals.is_empty() {
             intervals.extend(Interval::ALL);
         }
+        let intervals: Vec<Interval> = intervals.into_iter().collect();
         let from = match request.from {
             None => BarsFrom::Now,
             Some(stream_bars_request::From::StartTime(time)) => {
                 violations.time("start_time", Some(time)).map_or(BarsFrom::Now, BarsFrom::Time)
             }
-            Some(stream_bars_request::From::ResumeCursor(cursor)) => {
-                let cursor = Cursor::decode(&cursor);
-                if cursor.is_none() {
-                    violations.push("resume_cursor", "must be the cursor of an event, unchanged");
-                }
-                cursor.map_or(BarsFrom::Now, |cursor| BarsFrom::Cursor(BarCursor(cursor)))
+            Some(stream_bars_request::From::ResumeCursor(text)) => {
+                resume(&mut violations, &text, &symbols, &intervals)
             }
         };
-        let (intervals, include_forming) =
-            (intervals.into_iter().collect(), request.include_forming);
+        let include_forming = request.include_forming;
         violations.finish(Some(Self { symbols, intervals, include_forming, from }))
     }
+}
+
+/// Behind the event that had this cursor. While stored bars are sent it belongs to the symbols and
+/// intervals that it was given out for; after that it is a place in the one log of all bars.
+fn resume(
+    violations: &mut FieldViolations,
+    text: &str,
+    symbols: &[Symbol],
+    intervals: &[Interval],
+) -> BarsFrom {
+    let Some(cursor) = Cursor::decode(text) else {
+        violations.push("resume_cursor", "must be the cursor of an event, unchanged");
+        return BarsFrom::Now;
+    };
+    let query = digest(symbols, intervals);
+    if cursor.stored.as_ref().is_some_and(|stored| stored.query != query) {
+        violations.push(
+            "resume_cursor",
+            "was given out while stored bars of other symbols or intervals were sent: ask for the same, or give start_time",
+        );
+    }
+    BarsFrom::Cursor(BarCursor(cursor))
 }
 
 /// Symbols that a request lists, each once, in the order given.
@@ -216,67 +236,6 @@ impl From<Vec<NamedQuote>> for pb::ListQuotesResponse {
     }
 }
 
-impl From<QuoteNews> for pb::QuoteEvent {
-    fn from(news: QuoteNews) -> Self {
-        let sequence = |value: u64| value.try_into().unwrap_or(i64::MAX);
-        let event = match news {
-            QuoteNews::Quote(symbol, quote) => quote_event::Event::Quote(pb_quote(&symbol, &quote)),
-            QuoteNews::Gap { symbol, epoch, from, to } => quote_event::Event::Gap(pb::QuoteGap {
-                symbol: symbol.to_string(),
-                epoch,
-                from_sequence: sequence(from),
-                to_sequence: sequence(to),
-            }),
-            QuoteNews::Feed(feed) => quote_event::Event::Feed(feed_event(feed)),
-            QuoteNews::Refused(symbol, error) => {
-                quote_event::Event::SymbolError(symbol_error(&symbol, &error))
-            }
-            QuoteNews::Heartbeat(time) => {
-                quote_event::Event::Heartbeat(pb::Heartbeat { server_time: Some(timestamp(time)) })
-            }
-            QuoteNews::Draining(after) => {
-                quote_event::Event::Draining(pb::Draining { resume_after: Some(duration(after)) })
-            }
-        };
-        Self { event: Some(event) }
-    }
-}
-
-impl From<BarEvent> for pb::BarEvent {
-    fn from(BarEvent { news, cursor }: BarEvent) -> Self {
-        let event = match news {
-            BarNews::Bar(series, known) => bar_event::Event::Bar(pb::SeriesBar {
-                symbol: series.symbol.to_string(),
-                interval: interval(series.interval).into(),
-                bar: Some(bar(&known)),
-            }),
-            BarNews::IntervalClosed(series, time) => {
-                bar_event::Event::IntervalClosed(pb::IntervalClosed {
-                    symbol: series.symbol.to_string(),
-                    interval: interval(series.interval).into(),
-                    close_time: Some(timestamp(time)),
-                })
-            }
-            BarNews::Gap(symbol, start, end) => bar_event::Event::Gap(pb::BarGap {
-                symbol: symbol.to_string(),
-                start_time: Some(timestamp(start)),
-                end_time: Some(timestamp(end)),
-            }),
-            BarNews::Feed(feed) => bar_event::Event::Feed(feed_event(feed)),
-            BarNews::Refused(symbol, error) => {
-                bar_event::Event::SymbolError(symbol_error(&symbol, &error))
-            }
-            BarNews::Heartbeat(time) => {
-                bar_event::Event::Heartbeat(pb::Heartbeat { server_time: Some(timestamp(time)) })
-            }
-            BarNews::Draining(after) => {
-                bar_event::Event::Draining(pb::Draining { resume_after: Some(duration(after)) })
-            }
-        };
-        Self { event: Some(event), cursor }
-    }
-}
-
 fn pb_quote(symbol: &Symbol, known: &SequencedQuote) -> pb::Quote {
     let quote = &known.quote;
     pb::Quote {
@@ -294,22 +253,8 @@ fn pb_quote(symbol: &Symbol, known: &SequencedQuote) -> pb::Quote {
         prev_close: quote.prev_close,
         sequence: known.sequence.try_into().unwrap_or(i64::MAX),
         epoch: known.epoch,
-        delay: quote.delay.map(duration),
+        delay: quote.delay.filter(|delay| !delay.is_zero()).map(duration),
     }
-}
-
-fn feed_event(feed: FeedState) -> pb::FeedEvent {
-    pb::FeedEvent {
-        state: connection(feed.connection).into(),
-        error: feed.last_error.unwrap_or_default(),
-    }
-}
-
-/// What a call for the symbol alone would have failed with.
-fn symbol_error(symbol: &Symbol, error: &ProviderError) -> pb::SymbolError {
-    let status = to_status(error);
-    let details = tonic_types::Status::decode(status.details()).unwrap_or_default();
-    pb::SymbolError { symbol: symbol.to_string(), error: Some(details) }
 }
 
 const fn connection(state: Connection) -> pb::ConnectionState {
@@ -326,6 +271,31 @@ const fn connection(state: Connection) -> pb::ConnectionState {
 pub(super) fn encode_quote(symbol: &Symbol, latest: &LatestQuote, epoch: i64) -> Bytes {
     let quote = SequencedQuote { quote: latest.quote, sequence: latest.sequence, epoch };
     pb_quote(symbol, &quote).encode_to_vec().into()
+}
+
+/// A quote of `symbol` as it came out of the cache; none where it is no such thing.
+pub(super) fn decode_quote(symbol: &Symbol, bytes: Bytes) -> Option<NamedQuote> {
+    let cached = pb::Quote::decode(bytes).ok().filter(|cached| cached.symbol == symbol.as_str())?;
+    // Without a time nothing was traded yet, and there is no price.
+    let last_time = FieldViolations::default().time("time", cached.time)?;
+    let quote = Quote {
+        last_price: Some(cached.last_price),
+        last_time: Some(last_time),
+        volume: cached.volume,
+        bid: cached.bid,
+        ask: cached.ask,
+        change: cached.change,
+        change_percent: cached.change_percent,
+        open_price: cached.open_price,
+        high_price: cached.high_price,
+        low_price: cached.low_price,
+        prev_close: cached.prev_close,
+        session: None,
+        delay: cached.delay.and_then(|delay| delay.try_into().ok()),
+    };
+    let sequence = cached.sequence.try_into().ok()?;
+    let quote = SequencedQuote { quote, sequence, epoch: cached.epoch };
+    Some(NamedQuote { symbol: symbol.clone(), quote })
 }
 
 /// A forming bar as it goes into the cache.
