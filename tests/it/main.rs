@@ -19,6 +19,7 @@ mod cli;
 mod cli_live;
 mod crash;
 mod database;
+mod disk;
 mod docs;
 mod engines;
 mod faults;

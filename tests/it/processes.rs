@@ -29,7 +29,27 @@ pub struct Server {
 impl Server {
     /// Starts it in `folder` with `settings`, and waits until it serves.
     pub async fn start(folder: &Path, settings: &BTreeMap<String, String>) -> Self {
-        let mut command = pocketquant(&["serve"]);
+        Self::launch(pocketquant(&["serve"]), folder, settings).await
+    }
+
+    /// The same, through `script`, whose `$0` is the program.
+    pub async fn start_in_shell(
+        script: &str,
+        folder: &Path,
+        settings: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_pocketquant")]).env_clear();
+        shell.kill_on_drop(true).stdin(Stdio::null());
+        shell.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        Self::launch(shell, folder, settings).await
+    }
+
+    async fn launch(
+        mut command: Command,
+        folder: &Path,
+        settings: &BTreeMap<String, String>,
+    ) -> Self {
         command
             .current_dir(folder)
             .env("GRPC_ADDR", "127.0.0.1:0")
@@ -79,6 +99,10 @@ impl Server {
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(sent.success());
         self.child.wait().await.unwrap().code()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// The log so far.

@@ -9,6 +9,9 @@ use super::*;
 use crate::domain::shared::Symbol;
 use crate::features::market_data::quote::job::Decided;
 use crate::features::market_data::quote::ring::LiveChange;
+use crate::infrastructure::persistence::{
+    Cache, CacheConfig, Database, DatabaseConfig, SeriesCache,
+};
 
 /// The smallest that the settings allow.
 const SMALL: u64 = 64 << 10;
@@ -108,11 +111,10 @@ async fn what_an_earlier_run_left_is_stored_before_anything_else() {
     let symbol = Symbol::parse("CME:ES").unwrap();
     let kept = |bytes: &'static [u8]| Job::Keep(vec![(symbol.clone(), bytes.into())]);
     left.append(spool_codec::encode(&[kept(b"old"), job(1), kept(b"new")])).await.unwrap();
-    let config = crate::infrastructure::persistence::DatabaseConfig::Sqlite {
-        data_dir: folder.path().to_owned(),
-    };
+    let config = DatabaseConfig::Sqlite { data_dir: folder.path().to_owned() };
     let database = Database::connect(config, TaskTracker::new()).await.unwrap();
-    store_left(&database, &left).await.unwrap();
+    let cached = SeriesCache::new(Cache::connect(CacheConfig::Memory).await.unwrap());
+    store_left(&Ledger::new(database.clone(), cached), &left).await.unwrap();
     assert_eq!(left.count().await.unwrap(), 0);
     let state = database.feed_state().get(&symbol).await.unwrap();
     assert_eq!(state.as_deref(), Some(b"new".as_slice()));

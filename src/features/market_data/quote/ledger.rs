@@ -9,7 +9,6 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::job::{Decided, Job};
-use super::quote_service::QuoteServiceParts;
 use crate::domain::ohlcv::services::alike;
 use crate::domain::ohlcv::{BarSource, StoredBar};
 use crate::domain::shared::Series;
@@ -34,8 +33,8 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(parts: &QuoteServiceParts) -> Self {
-        Self { database: parts.database.clone(), cached: parts.series.clone() }
+    pub(super) const fn new(database: Database, cached: SeriesCache) -> Self {
+        Self { database, cached }
     }
 
     pub(super) const fn database(&self) -> &Database {

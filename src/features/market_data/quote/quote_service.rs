@@ -113,7 +113,7 @@ impl QuoteService {
         let database = parts.database.clone();
         database.bar_log().recover().await?;
         if let Some(spool) = &parts.spool {
-            let ledger = Ledger::new(&parts);
+            let ledger = Ledger::new(database.clone(), parts.series.clone());
             backlog::store_left(&ledger, spool).await?;
         }
         let hub = Hub::new(epoch, database.bar_log().head().await?.last());

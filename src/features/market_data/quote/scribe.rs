@@ -54,7 +54,7 @@ impl Scribe {
         rerolled: mpsc::UnboundedSender<Rerolled>,
     ) -> Self {
         Self {
-            ledger: Ledger::new(parts),
+            ledger: Ledger::new(parts.database.clone(), parts.series.clone()),
             children: Children::new(parts),
             events: parts.events.clone(),
             hub,
