@@ -109,18 +109,21 @@ pub(super) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
     })
 }
 
-/// All four, or everything that is wrong with any.
-pub(super) fn all<A, B, C, D>(
-    a: Result<A, String>,
-    b: Result<B, String>,
-    c: Result<C, String>,
-    d: Result<D, String>,
-) -> Result<(A, B, C, D), StartError> {
-    match (a, b, c, d) {
-        (Ok(a), Ok(b), Ok(c), Ok(d)) => Ok((a, b, c, d)),
-        (a, b, c, d) => {
-            let mistakes = [a.err(), b.err(), c.err(), d.err()].into_iter().flatten().collect();
-            Err(StartError { mistakes })
+/// All five, or everything that is wrong with any.
+pub(super) fn all<A, B, C, D, E>(
+    first: Result<A, String>,
+    second: Result<B, String>,
+    third: Result<C, String>,
+    fourth: Result<D, String>,
+    fifth: Result<E, String>,
+) -> Result<(A, B, C, D, E), StartError> {
+    match (first, second, third, fourth, fifth) {
+        (Ok(first), Ok(second), Ok(third), Ok(fourth), Ok(fifth)) => {
+            Ok((first, second, third, fourth, fifth))
+        }
+        (first, second, third, fourth, fifth) => {
+            let wrong = [first.err(), second.err(), third.err(), fourth.err(), fifth.err()];
+            Err(StartError { mistakes: wrong.into_iter().flatten().collect() })
         }
     }
 }

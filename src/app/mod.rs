@@ -18,6 +18,7 @@ use crate::common::config::{FeedClock as FeedClockSetting, Settings};
 use crate::common::constants::SHUTDOWN_GRACE;
 use crate::common::error::with_causes;
 use crate::common::health::HealthCoordinator;
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
@@ -30,11 +31,17 @@ use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
-use crate::infrastructure::persistence::{Database, SeriesCache};
+use crate::infrastructure::persistence::{Database, IdempotencyRecords, SeriesCache};
 
+mod access;
 mod connect;
+mod guard;
 mod health;
 mod server;
+
+pub use access::{Method, access_table, methods};
+
+use guard::{Guard, GuardFiles};
 
 /// How long clients have to take their last answers, once the work is done.
 const CLIENT_GRACE: Duration = Duration::from_secs(3);
@@ -53,10 +60,12 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     mediator: Mediator,
+    idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
     database: Database,
     lifecycle: Lifecycle,
+    guard: Guard,
 }
 
 impl App {
@@ -68,14 +77,16 @@ impl App {
     /// The same, with streams that speak, and are listened to, at another pace.
     pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::new();
-        let (database, cache, provider, listener) = tokio::join!(
+        let (database, cache, provider, files, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
             connect::cache(&settings),
             async { connect::provider(&settings, &lifecycle) },
+            GuardFiles::read(&settings.protection),
             connect::listen(settings.grpc_addr),
         );
-        let (database, cache, provider, (listener, address)) =
-            connect::all(database, cache, provider, listener)?;
+        let (database, cache, provider, files, (listener, address)) =
+            connect::all(database, cache, provider, files, listener)?;
+        let guard = files.guard(&settings, &cache, &lifecycle);
         let spool = connect::spool(&settings, &lifecycle).await;
         let series_cache = SeriesCache::new(cache.clone());
         let live = LiveSeries::default();
@@ -103,6 +114,8 @@ impl App {
             cache: cache.engine(),
             provider: HistoryProvider::name(&*provider),
         };
+        let records = IdempotencyRecords::new(&database, &cache);
+        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         let syncs = SyncService::new(
             database.clone(),
             series_cache.clone(),
@@ -119,7 +132,17 @@ impl App {
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
         let mediator = quote::register(builder, &quotes).build();
-        Ok(Self { listener, address, mediator, health, syncs, database, lifecycle })
+        Ok(Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            guard,
+        })
     }
 
     /// Where it listens; the real port where port 0 was asked for.
@@ -130,8 +153,18 @@ impl App {
     /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
     /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { listener, address, mediator, health, syncs, database, lifecycle } = self;
-        let router = server::router(&mediator, &health, &lifecycle)?;
+        let Self {
+            listener,
+            address,
+            mediator,
+            idempotency,
+            health,
+            syncs,
+            database,
+            lifecycle,
+            guard,
+        } = self;
+        let router = server::router(&mediator, &idempotency, &health, &lifecycle, guard)?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
@@ -176,7 +209,7 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let lifecycle = Lifecycle::new();
     let (database, cache) =
         tokio::join!(connect::database(settings, &lifecycle), connect::cache(settings));
-    let (database, cache, (), ()) = connect::all(database, cache, Ok(()), Ok(()))?;
+    let (database, cache, (), (), ()) = connect::all(database, cache, Ok(()), Ok(()), Ok(()))?;
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })

@@ -4,15 +4,16 @@ use std::env;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use http::Uri;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_health::pb::health_client::HealthClient;
 
@@ -20,12 +21,14 @@ use super::failure::{CallError, Unreachable, UsageMistake};
 use super::times::parse_duration;
 use crate::common::constants::HEADER_CORRELATION_ID;
 use crate::common::error::with_causes;
+use crate::common::identity::ApiKey;
 use crate::common::tracing::CorrelationId;
 use crate::proto::v1::market_data_client::MarketDataClient;
 use crate::proto::v1::quote_stream_client::QuoteStreamClient;
 use crate::proto::v1::system_client::SystemClient;
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:50051";
+const KEY_VARIABLE: &str = "POCKETQUANT_API_KEY";
 const SERVER_VARIABLE: &str = "POCKETQUANT_SERVER";
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +51,21 @@ pub(super) struct ClientOptions {
     server: Option<Uri>,
     /// PEM certificates to trust besides the public ones, for https
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
+    /// Our own PEM certificate, where the server asks for one
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    // Others can read a command line, so the variable is the better place. It is read later: clap
+    // shows what it refuses.
+    #[arg(
+        long,
+        value_name = "KEY",
+        help = format!("The API key, where the server asks for one; better in [env: {KEY_VARIABLE}]")
+    )]
+    api_key: Option<SecretString>,
     /// Longest time that a call may take, e.g. `30s`; sent to the server as its deadline
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
@@ -68,7 +85,10 @@ impl ClientOptions {
     pub(super) fn or(self, outer: Self) -> Self {
         Self {
             server: self.server.or(outer.server),
-            ca_file: self.ca_file.or(outer.ca_file),
+            tls_ca: self.tls_ca.or(outer.tls_ca),
+            tls_cert: self.tls_cert.or(outer.tls_cert),
+            tls_key: self.tls_key.or(outer.tls_key),
+            api_key: self.api_key.or(outer.api_key),
             timeout: self.timeout.or(outer.timeout),
             correlation_id: self.correlation_id.or(outer.correlation_id),
         }
@@ -81,10 +101,13 @@ impl ClientOptions {
 
     /// Refuses any of these before a command that calls no server.
     pub(super) fn refuse_given(&self) -> Result<(), UsageMistake> {
-        let Self { server, ca_file, timeout, correlation_id } = self;
+        let Self { server, tls_ca, tls_cert, tls_key, api_key, timeout, correlation_id } = self;
         let given = [
             ("--server", server.is_some()),
-            ("--ca-file", ca_file.is_some()),
+            ("--tls-ca", tls_ca.is_some()),
+            ("--tls-cert", tls_cert.is_some()),
+            ("--tls-key", tls_key.is_some()),
+            ("--api-key", api_key.is_some()),
             ("--timeout", timeout.is_some()),
             ("--correlation-id", correlation_id.is_some()),
         ];
@@ -109,10 +132,47 @@ impl ClientOptions {
     fn tls(&self) -> anyhow::Result<ClientTlsConfig> {
         let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
         let tls = ClientTlsConfig::new().trust_anchors(roots);
-        let Some(path) = &self.ca_file else { return Ok(tls) };
-        let pem = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        Ok(tls.ca_certificate(Certificate::from_pem(pem)))
+        let tls = match &self.tls_ca {
+            Some(path) => tls.ca_certificate(Certificate::from_pem(pem(path)?)),
+            None => tls,
+        };
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(tls),
+            (Some(cert), Some(key)) => Ok(tls.identity(Identity::from_pem(pem(cert)?, pem(key)?))),
+            (Some(_), None) | (None, Some(_)) => {
+                let mistake = "--tls-cert and --tls-key belong together".to_owned();
+                Err(UsageMistake(mistake).into())
+            }
+        }
     }
+
+    fn api_key(&self) -> Result<Option<BearerToken>, UsageMistake> {
+        let variable = || env::var(KEY_VARIABLE).ok().filter(|value| !value.is_empty());
+        let (place, key) = match &self.api_key {
+            Some(key) => ("--api-key", Some(key.expose_secret().to_owned())),
+            None => (KEY_VARIABLE, variable()),
+        };
+        let key = key.map(|text| parse_api_key(&text)).transpose();
+        key.map_err(|error| UsageMistake(format!("{place}: {error}")))
+    }
+}
+
+fn pem(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// What the header `authorization` says. It does not print.
+#[derive(Clone, Debug)]
+struct BearerToken(MetadataValue<Ascii>);
+
+/// Reads an API key; what it says of a wrong one repeats nothing of it.
+fn parse_api_key(text: &str) -> Result<BearerToken, String> {
+    let wrong = || "it is no API key: `ID.SECRET`, as `pocketquant keys new` prints it".to_owned();
+    let key = ApiKey::parse(text.trim()).ok_or_else(wrong)?;
+    let mut value: MetadataValue<Ascii> =
+        format!("Bearer {}", key.expose()).parse().map_err(|_| wrong())?;
+    value.set_sensitive(true);
+    Ok(BearerToken(value))
 }
 
 /// Reads where a server is; `HOST:PORT` alone is http.
@@ -137,12 +197,13 @@ pub(super) struct Client {
     channel: Channel,
     timeout: Option<Duration>,
     correlation_id: Option<MetadataValue<Ascii>>,
+    api_key: Option<BearerToken>,
 }
 
 impl Client {
     /// Connects. What keeps it from that says what to do.
     pub(super) async fn connect(options: ClientOptions) -> anyhow::Result<Self> {
-        let server = options.server()?;
+        let (server, api_key) = (options.server()?, options.api_key()?);
         let name = server.to_string().trim_end_matches('/').to_owned();
         let within = options.timeout.map_or(CONNECT_TIMEOUT, |each| each.min(CONNECT_TIMEOUT));
         let encrypted = server.scheme_str() == Some("https");
@@ -164,7 +225,7 @@ impl Client {
             })?
             .map_err(|error| unreachable(with_causes(&error)))?;
         let ClientOptions { timeout, correlation_id, .. } = options;
-        Ok(Self { channel, timeout, correlation_id })
+        Ok(Self { channel, timeout, correlation_id, api_key })
     }
 
     /// The service of history.
@@ -187,7 +248,7 @@ impl Client {
         HealthClient::new(self.channel.clone())
     }
 
-    /// `message` with the deadline and the id of these calls.
+    /// `message` with the deadline, the id and the key of these calls.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(timeout) = self.timeout {
@@ -195,6 +256,9 @@ impl Client {
         }
         if let Some(id) = &self.correlation_id {
             request.metadata_mut().insert(HEADER_CORRELATION_ID, id.clone());
+        }
+        if let Some(BearerToken(value)) = &self.api_key {
+            request.metadata_mut().insert("authorization", value.clone());
         }
         request
     }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::client::{Client, ClientOptions};
+use super::key::KeyOption;
 use super::names::connection_state_text;
 use super::output::Output;
 use super::times::show_time;
@@ -21,11 +22,19 @@ pub(super) struct Feed {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Connect to the provider; open streams and subscriptions come alive
-    Start(Options),
+    Start(Change),
     /// Disconnect; bars whose time is not over are kept
-    Stop(Options),
+    Stop(Change),
     /// Show how the connection is
     Status(Options),
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    #[command(flatten)]
+    key: KeyOption,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Args)]
@@ -39,17 +48,20 @@ struct Options {
 
 impl Feed {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
-        let (Action::Start(options) | Action::Stop(options) | Action::Status(options)) =
-            &self.action;
+        let (Action::Start(Change { options, .. })
+        | Action::Stop(Change { options, .. })
+        | Action::Status(options)) = &self.action;
         let client = Client::connect(options.client.clone().or(outer)).await?;
         let mut quotes = client.quotes();
         let (status, unchanged) = match &self.action {
-            Action::Start(_) => {
-                let call = quotes.start_feed(client.request(StartFeedRequest {}));
+            Action::Start(Change { key, .. }) => {
+                let request = key.whole().on(client.request(StartFeedRequest {}));
+                let call = quotes.start_feed(request);
                 (client.answer(call).await?, "it was started already")
             }
-            Action::Stop(_) => {
-                let call = quotes.stop_feed(client.request(StopFeedRequest {}));
+            Action::Stop(Change { key, .. }) => {
+                let request = key.whole().on(client.request(StopFeedRequest {}));
+                let call = quotes.stop_feed(request);
                 (client.answer(call).await?, "it was stopped already")
             }
             Action::Status(_) => {

@@ -13,6 +13,8 @@ mod feed;
 mod follow_sync;
 mod health;
 mod info;
+mod key;
+mod keys;
 mod migrate;
 mod names;
 mod output;
@@ -75,6 +77,7 @@ enum Command {
     Symbols(symbols::Symbols),
     Info(info::Info),
     Health(health::Health),
+    Keys(keys::Keys),
     Migrate(migrate::Migrate),
     Simulate(Box<simulate::Simulate>),
 }
@@ -106,6 +109,10 @@ impl Cli {
             Command::Simulate(command) => {
                 outer.refuse_given()?;
                 Box::pin(command.run()).await
+            }
+            Command::Keys(command) => {
+                outer.refuse_given()?;
+                command.run()
             }
             Command::Migrate(command) => {
                 outer.refuse_given()?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::client::{Client, ClientOptions};
 use super::failure::{CallError, complain};
+use super::key::{CallKey, KeyOption};
 use super::names::subscription_state_text;
 use super::output::{Align, Output, Rows};
 use super::times::show_time;
@@ -53,13 +54,15 @@ struct EachSymbol {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    key: KeyOption,
+    #[command(flatten)]
     client: ClientOptions,
 }
 
 impl Subscribe {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
-        let subscribe = async |client: &Client, symbol| {
-            let request = client.request(SubscribeRequest { symbol });
+        let subscribe = async |client: &Client, symbol, key: &CallKey| {
+            let request = key.on(client.request(SubscribeRequest { symbol }));
             client.answer(client.quotes().subscribe(request)).await
         };
         self.each.run(outer, subscribe).await
@@ -68,8 +71,8 @@ impl Subscribe {
 
 impl Unsubscribe {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
-        let unsubscribe = async |client: &Client, symbol| {
-            let request = client.request(UnsubscribeRequest { symbol });
+        let unsubscribe = async |client: &Client, symbol, key: &CallKey| {
+            let request = key.on(client.request(UnsubscribeRequest { symbol }));
             client.answer(client.quotes().unsubscribe(request)).await
         };
         self.each.run(outer, unsubscribe).await
@@ -97,13 +100,14 @@ impl EachSymbol {
     async fn run(
         self,
         outer: ClientOptions,
-        call: impl AsyncFn(&Client, String) -> Result<Subscription, CallError>,
+        call: impl AsyncFn(&Client, String, &CallKey) -> Result<Subscription, CallError>,
     ) -> anyhow::Result<ExitCode> {
-        let Self { symbols, json, client } = self;
+        let Self { symbols, json, key, client } = self;
+        let keys = key.each(&symbols)?;
         let client = Client::connect(client.or(outer)).await?;
         let (mut done, mut reports, mut code) = (Vec::new(), Vec::new(), ExitCode::SUCCESS);
-        for symbol in symbols {
-            match call(&client, symbol.clone()).await {
+        for (symbol, key) in symbols.into_iter().zip(&keys) {
+            match call(&client, symbol.clone(), key).await {
                 Ok(subscription) => {
                     reports.push(Report::done(&subscription));
                     done.push(subscription);

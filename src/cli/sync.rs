@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar};
 use super::client::{Client, ClientOptions};
 use super::failure::complain;
 use super::follow_sync::follow_sync;
+use super::key::{CallKey, KeyOption};
 use super::names::{self, interval_parser};
 use super::output::Output;
 use super::progress::{moving, spinner};
@@ -46,12 +47,15 @@ pub(super) struct Sync {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    key: KeyOption,
+    #[command(flatten)]
     client: ClientOptions,
 }
 
 impl Sync {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
-        let Self { symbols, interval, bars, full, detach, json, client } = self;
+        let Self { symbols, interval, bars, full, detach, json, key, client } = self;
+        let keys = key.each(&symbols)?;
         let client = Client::connect(client.or(outer)).await?;
         let request = |symbol| StartSyncRequest {
             symbol,
@@ -61,12 +65,12 @@ impl Sync {
         };
         let requests: Vec<_> = symbols.into_iter().map(request).collect();
         if detach {
-            return self::detach(&client, requests).await;
+            return self::detach(&client, requests, &keys).await;
         }
         let progress = MultiProgress::new();
-        let syncs = requests.into_iter().map(|request| {
+        let syncs = requests.into_iter().zip(&keys).map(|(request, key)| {
             let spinner = progress.add(spinner(format!("{} {interval}", request.symbol)));
-            one(&client, request, spinner)
+            one(&client, request, key, spinner)
         });
         let outcomes: Vec<_> = futures::stream::iter(syncs).buffered(AT_ONCE).collect().await;
         progress.clear().context("cannot write to the terminal")?;
@@ -75,12 +79,18 @@ impl Sync {
 }
 
 /// Starts a sync and follows it to its end.
-async fn one(client: &Client, request: StartSyncRequest, shown: ProgressBar) -> Outcome {
+async fn one(
+    client: &Client,
+    request: StartSyncRequest,
+    key: &CallKey,
+    shown: ProgressBar,
+) -> Outcome {
     let (symbol, interval) = (request.symbol.clone(), request.interval);
     let shown = moving(shown);
     let result = async {
         let mut service = client.market_data();
-        let started = client.answer(service.start_sync(client.request(request))).await?;
+        let request = key.on(client.request(request));
+        let started = client.answer(service.start_sync(request)).await?;
         follow_sync(client, &started.sync_id, &shown).await
     };
     let result = result.await;
@@ -89,11 +99,16 @@ async fn one(client: &Client, request: StartSyncRequest, shown: ProgressBar) -> 
 }
 
 /// Starts syncs and prints their ids.
-async fn detach(client: &Client, requests: Vec<StartSyncRequest>) -> anyhow::Result<ExitCode> {
+async fn detach(
+    client: &Client,
+    requests: Vec<StartSyncRequest>,
+    keys: &[CallKey],
+) -> anyhow::Result<ExitCode> {
     let (mut output, mut code) = (Output::stdout(), ExitCode::SUCCESS);
-    for request in requests {
+    for (request, key) in requests.into_iter().zip(keys) {
         let symbol = request.symbol.clone();
-        match client.answer(client.market_data().start_sync(client.request(request))).await {
+        let request = key.on(client.request(request));
+        match client.answer(client.market_data().start_sync(request)).await {
             Ok(started) => output.line(format!("{} {symbol}", started.sync_id))?,
             Err(error) => {
                 complain(&format!("{symbol}: {error}"));

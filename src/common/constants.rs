@@ -19,6 +19,8 @@ pub const CACHE_PREFIX_OHLCV: &str = "ohlcv";
 pub const CACHE_PREFIX_OHLCV_GENERATION: &str = "ohlcv:generation";
 /// What a generation says while its series is being written: readers neither read nor fill the cache.
 pub const CACHE_GENERATION_WRITING: &str = "writing";
+/// A caller's calls: `rate_limit:{principal}`.
+pub const CACHE_PREFIX_RATE_LIMIT: &str = "rate_limit";
 
 // TTLS
 
@@ -26,6 +28,8 @@ pub const CACHE_GENERATION_WRITING: &str = "writing";
 pub const TTL_OHLCV: Duration = Duration::from_mins(5);
 /// How long `writing` lives: what a crash between its two sets costs.
 pub const TTL_OHLCV_GENERATION_WRITING: Duration = Duration::from_mins(1);
+/// How long an idempotency key stands for one request and its answer.
+pub const TTL_IDEMPOTENCY: Duration = Duration::from_hours(24);
 
 // LIMITS
 
@@ -59,6 +63,18 @@ pub const SLOW_CONSUMER_AFTER: Duration = Duration::from_secs(30);
 pub const MAX_PAGE_TOKEN_LENGTH: usize = 1_024;
 /// Longest correlation id, in characters.
 pub const MAX_CORRELATION_ID_LENGTH: usize = 128;
+/// Longest idempotency key, in characters.
+pub const MAX_IDEMPOTENCY_KEY_LENGTH: usize = 255;
+/// Largest answer that is kept for an idempotency key, in bytes.
+pub const MAX_IDEMPOTENT_ANSWER_BYTES: usize = 1024 * 1024;
+/// How long whoever runs a command under an idempotency key holds it without saying so again.
+pub const IDEMPOTENCY_LEASE: Duration = Duration::from_secs(15);
+/// How often they say so.
+pub const IDEMPOTENCY_RENEWAL: Duration = Duration::from_secs(5);
+/// How long a call waits for the one before it that has its idempotency key.
+pub const IDEMPOTENCY_WAIT: Duration = Duration::from_secs(2);
+/// How long one access to the store of idempotency keys may take.
+pub const IDEMPOTENCY_STORE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest request message, in bytes.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// Largest answer message, in bytes.
@@ -84,6 +100,18 @@ pub const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(2);
 pub const HEADER_CORRELATION_ID: &str = "x-correlation-id";
 /// The call's deadline, as the gRPC protocol writes it.
 pub const HEADER_GRPC_TIMEOUT: &str = "grpc-timeout";
+/// The caller's name for a command that is to be carried out once, however often it is sent.
+pub const HEADER_IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `true` on an answer that was made for an earlier call with the same idempotency key.
+pub const HEADER_IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+/// Where a proxy says for whom it calls; believed of trusted proxies only.
+pub const HEADER_FORWARDED_FOR: &str = "x-forwarded-for";
+/// How many calls a caller may make at once.
+pub const HEADER_RATE_LIMIT: &str = "x-ratelimit-limit";
+/// How many are left of them.
+pub const HEADER_RATE_REMAINING: &str = "x-ratelimit-remaining";
+/// In how many whole seconds all of them will be there again.
+pub const HEADER_RATE_RESET: &str = "x-ratelimit-reset";
 
 // NAMES
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use pocketquant::app::access_table;
 use pocketquant::common::config::readme_table;
 use pocketquant::common::error::error_table;
 
@@ -19,6 +20,17 @@ fn the_error_table_is_the_one_the_code_prints() {
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(documented, printed, "docs/errors.md should hold this table:\n{printed}");
+}
+
+#[test]
+fn the_access_table_is_the_one_the_code_prints() {
+    let printed = access_table();
+    let documented: String = document("docs/access.md")
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(documented, printed, "docs/access.md should hold this table:\n{printed}");
 }
 
 #[test]

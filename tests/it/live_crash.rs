@@ -8,6 +8,7 @@ use std::time::Duration;
 use pocketquant::domain::ohlcv::Ohlcv;
 use pocketquant::domain::ohlcv::services::roll_up;
 use pocketquant::domain::shared;
+use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::bar_event::Event;
@@ -79,6 +80,7 @@ async fn market() -> SimulatorProcess {
 
 /// A reader that is too slow gets the newest quote in place of many, and no bar can then be right.
 async fn assert_all_trades_were_sent(simulator: &SimulatorProcess) {
+    install_crypto_provider();
     let url = format!("{}/_sim/stats", simulator.endpoints["http_url"].as_str().unwrap());
     let stats: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
     assert_eq!(stats["conflations"], 0, "the machine is too busy for this test");
@@ -177,6 +179,7 @@ impl Oracle {
         };
         let outcome = timeout(PATIENCE, right).await;
         if outcome.is_err() {
+            println!("{last:?}");
             assert_all_trades_were_sent(simulator).await;
         }
         let log = run.server.lines().join("\n");
@@ -265,7 +268,12 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
             drop(timeout(Duration::from_secs(1), some).await);
         }
     };
-    timeout(PATIENCE, caught_up).await.expect("the subscriber has every bar");
+    let outcome = timeout(PATIENCE, caught_up).await;
+    if outcome.is_err() {
+        println!("{:?}", oracle.difference(&mut run).await);
+        assert_all_trades_were_sent(&simulator).await;
+    }
+    outcome.expect("the subscriber has every bar");
     assert_eq!(run.server.terminate().await, Some(0));
 }
 
@@ -354,6 +362,11 @@ async fn a_stream_of_an_unsubscribed_symbol_misses_nothing_over_restarts(engine:
             drop(timeout(Duration::from_secs(2), some).await);
         }
     };
-    timeout(PATIENCE, caught_up).await.expect("the subscriber has every bar");
+    let outcome = timeout(PATIENCE, caught_up).await;
+    if outcome.is_err() {
+        println!("{:?}", oracle.difference(&mut run).await);
+        assert_all_trades_were_sent(&simulator).await;
+    }
+    outcome.expect("the subscriber has every bar");
     assert_eq!(run.server.terminate().await, Some(0));
 }

@@ -11,6 +11,7 @@
     reason = "tests may panic, and their tasks die with the runtime"
 )]
 
+mod access;
 mod architecture;
 mod binary;
 mod cache;
@@ -26,6 +27,8 @@ mod faults;
 mod feed_faults;
 mod grpcurl;
 mod history;
+mod idempotency;
+mod limits;
 mod live;
 mod live_clock;
 mod live_crash;
@@ -34,6 +37,7 @@ mod one_key;
 mod outage;
 mod processes;
 mod requests;
+mod secrets;
 mod servers;
 mod sharing;
 mod simulator;

@@ -54,6 +54,7 @@ impl Server {
             .current_dir(folder)
             .env("GRPC_ADDR", "127.0.0.1:0")
             .env("LOG_FORMAT", "json")
+            .env("RATE_LIMIT_PER_SECOND", "0")
             .envs(settings)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -299,7 +299,7 @@ fn market_data(channel: &Channel) -> MarketDataClient<Channel> {
     MarketDataClient::new(channel.clone()).max_decoding_message_size(8 * 1024 * 1024)
 }
 
-/// The settings of a test, by name; port 0, errors only in the log.
+/// The settings of a test, by name; port 0, no limit on calls.
 pub fn lookup(
     simulator: &TestSimulator,
     data_dir: &Path,
@@ -313,6 +313,7 @@ pub fn lookup(
         ("TRADINGVIEW_WS_URL".to_owned(), endpoints.ws_url.clone()),
         ("TRADINGVIEW_HTTP_URL".to_owned(), endpoints.http_url.clone()),
         ("HISTORY_TIMEOUT".to_owned(), "10s".to_owned()),
+        ("RATE_LIMIT_PER_SECOND".to_owned(), "0".to_owned()),
     ]);
     if let Some(ca_file) = &endpoints.ca_file {
         settings.insert("TRADINGVIEW_CA_FILE".to_owned(), text(ca_file));

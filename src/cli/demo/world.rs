@@ -46,6 +46,7 @@ impl World {
             ("TRADINGVIEW_HTTP_URL", endpoints.http_url),
             // The market is as old as its record.
             ("FEED_CLOCK", "event".to_owned()),
+            ("RATE_LIMIT_PER_SECOND", "0".to_owned()),
             ("LOG_LEVEL", log_level.to_owned()),
         ])?;
         start_logging(&settings.log)?;

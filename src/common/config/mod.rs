@@ -5,12 +5,14 @@
 
 mod error;
 mod parse;
+mod protection;
 mod redact;
 mod settings;
 mod source;
 mod table;
 
 pub use error::{ConfigError, Mistake};
+pub use protection::{ProtectionSettings, TlsSettings};
 pub use redact::redact_url;
 pub use settings::{
     BarSettings, Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl,

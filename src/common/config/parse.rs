@@ -1,10 +1,11 @@
 //! Reads settings one by one and collects what is wrong with them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -88,6 +89,15 @@ pub(super) fn readable_file(value: &str) -> Result<PathBuf, Problem> {
 
 pub(super) fn number(from: u32, to: u32) -> impl Fn(&str) -> Result<u32, Problem> {
     move |value| value.parse().ok().filter(|number| (from..=to).contains(number)).ok_or(None)
+}
+
+/// Networks, or single addresses, with commas between them.
+pub(super) fn networks(value: &str) -> Result<Vec<IpNet>, Problem> {
+    let network = |text: &str| {
+        let single = || text.parse::<IpAddr>().map(IpNet::from);
+        text.parse().or_else(|_| single()).map_err(|_| Some(format!("`{text}` is no network")))
+    };
+    value.split(',').map(str::trim).map(network).collect()
 }
 
 pub(super) fn duration(from: Duration, to: Duration) -> impl Fn(&str) -> Result<Duration, Problem> {

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::error::{ConfigError, Mistake};
 use super::parse::{self, Reader};
+use super::protection::{ProtectionSettings, protection};
 use super::redact::redact_url;
 use super::table as t;
 use crate::common::tracing::LogFormat;
@@ -17,10 +18,12 @@ use crate::common::tracing::LogFormat;
 /// All settings, valid. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where gRPC is served; loopback unless `allow_insecure`.
+    /// Where gRPC is served; loopback unless calls are protected, or `allow_insecure`.
     pub grpc_addr: SocketAddr,
     /// Whether gRPC may be reachable from other machines unprotected.
     pub allow_insecure: bool,
+    /// How calls are protected.
+    pub protection: ProtectionSettings,
     /// What this installation is.
     pub environment: Environment,
     /// What is logged, and how.
@@ -190,7 +193,10 @@ impl Settings {
 /// Every setting is read before the first missing one matters, so that all mistakes are noted.
 fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let allow_insecure = reader.read(&t::ALLOW_INSECURE, parse::boolean);
-    let grpc_addr = grpc_addr(reader, allow_insecure == Some(true));
+    let protection = protection(reader);
+    let allowed = allow_insecure == Some(true)
+        || protection.as_ref().is_none_or(ProtectionSettings::knows_callers);
+    let grpc_addr = grpc_addr(reader, allowed);
     let environment = reader.read(&t::ENVIRONMENT, |value| match value {
         "development" => Ok(Environment::Development),
         "production" => Ok(Environment::Production),
@@ -210,6 +216,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     Some(Settings {
         grpc_addr: grpc_addr?,
         allow_insecure: allow_insecure?,
+        protection: protection?,
         environment: environment?,
         log: log?,
         data_dir: data_dir?,
@@ -223,15 +230,16 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     })
 }
 
-fn grpc_addr(reader: &mut Reader<'_>, allow_insecure: bool) -> Option<SocketAddr> {
+fn grpc_addr(reader: &mut Reader<'_>, allowed: bool) -> Option<SocketAddr> {
     let address = reader.read(&t::GRPC_ADDR, parse::address)?;
-    if address.ip().to_canonical().is_loopback() || allow_insecure {
+    if address.ip().to_canonical().is_loopback() || allowed {
         return Some(address);
     }
     let problem = format!(
         "`{address}` can be reached from other machines, and whoever reaches it can do everything: \
-         there is neither TLS nor an API key; use a loopback address, or set ALLOW_INSECURE=true if \
-         something else protects it"
+         there are neither API keys (API_KEYS_FILE) nor client certificates (TLS_CLIENT_CA); give \
+         one of these, use a loopback address, or set ALLOW_INSECURE=true if something else \
+         protects it"
     );
     reader.note(Mistake::new(&t::GRPC_ADDR, &problem));
     None

@@ -50,7 +50,24 @@ settings! {
     GRPC_ADDR Plain Some("127.0.0.1:50051"), "an address and a port, e.g. `127.0.0.1:50051`",
         "Where gRPC is served; port 0 takes a free one";
     ALLOW_INSECURE Plain Some("false"), "`true` or `false`",
-        "Allow GRPC_ADDR to be reachable from other machines, without TLS and API keys";
+        "Allow GRPC_ADDR to be reachable from other machines with neither API keys nor client certificates";
+    API_KEYS_FILE Plain None, "a file of lines that `pocketquant keys new` prints",
+        "Serve only callers with an API key of this file; it is read again when it changes";
+    TLS_CERT Plain None, "a file of PEM certificates, with TLS_KEY",
+        "Encrypt gRPC: the server's certificate, and those that lead to its root";
+    TLS_KEY Plain None, "a file with a PEM private key, with TLS_CERT",
+        "The private key of TLS_CERT";
+    TLS_CLIENT_CA Plain None, "a file of PEM certificates, with TLS_CERT and TLS_KEY",
+        "Serve only clients whose certificate leads to one of these roots (mTLS)";
+    TRUSTED_PROXIES Plain None,
+        "networks with commas between them, e.g. `10.0.0.0/8,fd00::/8`",
+        "Proxies that are believed when X-Forwarded-For says for whom they call";
+    RATE_LIMIT_BURST Plain Some("200"), "a number from 1 to 1000000",
+        "Calls that one caller may make at once";
+    RATE_LIMIT_PER_SECOND Plain Some("20"), "a number from 0 to 10000",
+        "Calls that one caller may make a second in the long run; 0 for no limit on calls";
+    STREAMS_PER_PRINCIPAL Plain Some("2000"), "a number from 1 to 1000000",
+        "Streams that one caller may have open at once";
     ENVIRONMENT Plain Some("development"), "`development` or `production`",
         "What GetHealth calls this installation";
     LOG_FORMAT Plain Some("console"), "`console` or `json`",

@@ -45,6 +45,14 @@ fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
     let mistakes = [
         ("GRPC_ADDR", "localhost"),
         ("ALLOW_INSECURE", "yes"),
+        ("API_KEYS_FILE", "/no/such/keys"),
+        ("TLS_CERT", "/no/such/cert.pem"),
+        ("TLS_KEY", "/no/such/key.pem"),
+        ("TLS_CLIENT_CA", "/no/such/ca.pem"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
+        ("RATE_LIMIT_BURST", "0"),
+        ("RATE_LIMIT_PER_SECOND", "-1"),
+        ("STREAMS_PER_PRINCIPAL", "0"),
         ("ENVIRONMENT", "prod"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "verbose"),
@@ -74,17 +82,57 @@ fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
         assert_eq!(error.to_string().contains(&format!("`{value}`")), shown, "{name}: {error}");
     }
     assert_eq!(named.len(), mistakes.len(), "{error}");
-    assert!(error.to_string().starts_with("20 settings are wrong:\n"), "{error}");
+    assert!(error.to_string().starts_with("28 settings are wrong:\n"), "{error}");
 }
 
 #[test]
-fn an_address_that_others_can_reach_is_refused_unless_allowed() {
+fn an_address_that_others_can_reach_is_refused_unless_callers_are_known() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = file.path().to_str().unwrap();
     for address in ["0.0.0.0:50051", "[::]:50051", "192.168.1.1:1"] {
-        let error = wrong(&[("GRPC_ADDR", address)]);
-        assert!(error.contains("ALLOW_INSECURE=true") && error.contains(address), "{error}");
+        let encrypted = [("GRPC_ADDR", address), ("TLS_CERT", file), ("TLS_KEY", file)];
+        for open in [&encrypted[..1], &encrypted] {
+            let error = wrong(open);
+            for text in ["ALLOW_INSECURE=true", "API_KEYS_FILE", "TLS_CLIENT_CA", address] {
+                assert!(error.contains(text), "{error}");
+            }
+        }
+        let with_clients = [&encrypted[..], &[("TLS_CLIENT_CA", file)]].concat();
+        settings(&with_clients).unwrap();
+        settings(&[("GRPC_ADDR", address), ("API_KEYS_FILE", file)]).unwrap();
         settings(&[("GRPC_ADDR", address), ("ALLOW_INSECURE", "true")]).unwrap();
     }
     settings(&[("GRPC_ADDR", "[::1]:50051")]).unwrap();
+}
+
+#[test]
+fn half_an_encryption_is_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let file = file.path().to_str().unwrap();
+    for (given, missing) in
+        [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT"), ("TLS_CLIENT_CA", "TLS_CERT")]
+    {
+        let error = wrong(&[(given, file)]);
+        assert!(error.contains(&format!("{given}: it is given without {missing}")), "{error}");
+    }
+}
+
+#[test]
+fn no_calls_a_second_is_no_limit() {
+    let quota = settings(&[]).unwrap().protection.rate_limit.unwrap();
+    assert_eq!((quota.burst(), quota.per_second()), (200, 20));
+    let off = settings(&[("RATE_LIMIT_PER_SECOND", "0")]).unwrap();
+    assert!(off.protection.rate_limit.is_none());
+}
+
+#[test]
+fn proxies_are_networks_and_single_addresses() {
+    let given = [("TRUSTED_PROXIES", "10.0.0.0/8, ::1")];
+    let proxies = settings(&given).unwrap().protection.trusted_proxies;
+    assert_eq!(
+        proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.0/8", "::1/128"]
+    );
 }
 
 #[test]

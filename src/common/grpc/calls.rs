@@ -1,17 +1,26 @@
 //! The whole body of an RPC: decode, send through the mediator, encode.
 
+use std::net::Ipv6Addr;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use bytes::Bytes;
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use prost::Message;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
+use super::status::{answer_of, from_answer};
 use super::{CallError, to_status};
+use crate::common::constants::HEADER_IDEMPOTENCY_REPLAYED;
 use crate::common::error::Coded;
-use crate::common::mediator::{self, Mediator};
-use crate::common::shutdown::{catch_panic, report_panic, spawn_tracked};
+use crate::common::idempotency::{
+    Answer, Ended, Fingerprint, GivenKey, Idempotency, IdempotencyError, KeyedCall, Reply, Scope,
+};
+use crate::common::identity::Principal;
+use crate::common::mediator::{self, Mediator, SendError};
+use crate::common::shutdown::{TaskPanicked, catch_panic, report_panic, spawn_tracked};
 
 /// What every RPC returns.
 pub type GrpcResult<T> = Result<Response<T>, Status>;
@@ -29,27 +38,91 @@ where
     Ok(Response::new(output.into()))
 }
 
-/// Carries out a unary command: once begun it runs to its end on `tracker`, whether its caller
-/// waits for it or not, so that no write is dropped half-way.
+/// Carries out a unary command: once begun it runs to its end as a tracked task, whether its
+/// caller waits for it or not, so that no write is dropped half-way. With an `idempotency-key` it
+/// is carried out once, and every call with the key is answered alike.
 pub async fn command<R, In, Out>(
     mediator: &Mediator,
-    tracker: &TaskTracker,
+    idempotency: &Idempotency,
     request: Request<In>,
 ) -> GrpcResult<Out>
 where
     R: mediator::Request + TryFrom<In, Error: Coded>,
-    Out: From<R::Output>,
+    In: Message,
+    Out: From<R::Output> + Message + Default,
 {
+    let keyed = keyed_call(R::NAME, &request).map_err(|error| to_status(&error))?;
     let command = R::try_from(request.into_inner()).map_err(|error| to_status(&error))?;
     let mediator = mediator.clone();
-    // Idempotency goes around the send.
-    let task = spawn_tracked(tracker, R::NAME, async move { mediator.send(command).await });
-    let output = task
+    let work = async move { mediator.send(command).await };
+    if let Some(call) = keyed {
+        let work = async move { ended::<R, Out>(catch_panic(R::NAME, work).await) };
+        let reply = idempotency.once(call, work).await.map_err(|error| to_status(&error))?;
+        return replied(R::NAME, reply);
+    }
+    let output = spawn_tracked(idempotency.tasks(), R::NAME, work)
         .await
         .map_err(|_| to_status(&CallError::TaskCancelled(R::NAME)))?
         .map_err(|panicked| to_status(&CallError::Panicked(panicked)))?
         .map_err(|error| to_status(&error))?;
     Ok(Response::new(output.into()))
+}
+
+/// The request as its idempotency key stands for it, if it has one.
+fn keyed_call<In: Message>(
+    method: &'static str,
+    request: &Request<In>,
+) -> Result<Option<KeyedCall>, IdempotencyError> {
+    let Some(key) = GivenKey::of(request.extensions())? else { return Ok(None) };
+    let fingerprint = Fingerprint::of(method, &request.get_ref().encode_to_vec());
+    let scope = Scope { principal: principal(request), method, key };
+    Ok(Some(KeyedCall { scope, fingerprint }))
+}
+
+/// Whoever a layer has found out, else the peer's address.
+fn principal<In>(request: &Request<In>) -> Principal {
+    let known = request.extensions().get::<Principal>().cloned();
+    known.unwrap_or_else(|| {
+        let peer = request.remote_addr().map(|peer| peer.ip().to_canonical());
+        Principal::Address(peer.unwrap_or(Ipv6Addr::UNSPECIFIED.into()))
+    })
+}
+
+/// What the run of a command is remembered as.
+fn ended<R, Out>(result: Result<Result<R::Output, SendError<R::Error>>, TaskPanicked>) -> Ended
+where
+    R: mediator::Request,
+    Out: From<R::Output> + Message,
+{
+    let failed =
+        |error: &dyn Coded| Ended::failed(answer_of(&to_status(error)), error.code().status());
+    match result {
+        Ok(Ok(output)) => {
+            let body = Bytes::from(Out::from(output).encode_to_vec());
+            Ended::ok(Answer { body, ..Answer::default() })
+        }
+        Ok(Err(error)) => failed(&error),
+        Err(panicked) => failed(&CallError::Panicked(panicked)),
+    }
+}
+
+/// The answer as its caller gets it.
+fn replied<Out: Message + Default>(method: &'static str, reply: Reply) -> GrpcResult<Out> {
+    let mut result = match from_answer(&reply.answer) {
+        Some(status) => Err(status),
+        None => Ok(Response::new(
+            Out::decode(reply.answer.body)
+                .map_err(|_| to_status(&CallError::AnswerUnreadable(method)))?,
+        )),
+    };
+    if reply.replayed {
+        let metadata = match &mut result {
+            Ok(response) => response.metadata_mut(),
+            Err(status) => status.metadata_mut(),
+        };
+        metadata.insert(HEADER_IDEMPOTENCY_REPLAYED, MetadataValue::from_static("true"));
+    }
+    result
 }
 
 /// Answers a server-streaming query: each item in turn, and an error as the last.

@@ -20,6 +20,7 @@ pub use encoded::Encoded;
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};
+use super::idempotency;
 use super::shutdown::TaskPanicked;
 use super::tracing::{self, Correlation, CorrelationLayer};
 
@@ -41,6 +42,9 @@ pub enum CallError {
     /// The runtime stopped before the handler finished.
     #[error("the task of `{0}` was cancelled")]
     TaskCancelled(&'static str),
+    /// What was kept of an earlier call was written by a version that this one does not follow.
+    #[error("the kept answer of `{0}` cannot be read")]
+    AnswerUnreadable(&'static str),
 }
 
 impl Coded for CallError {
@@ -49,7 +53,7 @@ impl Coded for CallError {
             Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Draining | Self::TaskCancelled(_) => ErrorCode::Draining,
-            Self::Panicked(_) => ErrorCode::Internal,
+            Self::Panicked(_) | Self::AnswerUnreadable(_) => ErrorCode::Internal,
         }
     }
 }
@@ -62,7 +66,7 @@ pub type CallService<S> =
     Correlation<AccessLog<Deadline<InterceptedService<Details<S>, Interceptor>>>>;
 
 /// What every call goes through, outermost first: correlation id and span, access log, deadline,
-/// refusal of malformed metadata, details for the statuses that tonic makes.
+/// refusal of malformed metadata, idempotency key, details for the statuses that tonic makes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CallLayer;
 
@@ -71,9 +75,13 @@ impl<S> Layer<S> for CallLayer {
 
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
-        let service = InterceptedService::new(service, tracing::interceptor as Interceptor);
+        let service = InterceptedService::new(service, interceptor as Interceptor);
         CorrelationLayer.layer(AccessLogLayer.layer(DeadlineLayer.layer(service)))
     }
+}
+
+fn interceptor(request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    tracing::interceptor(request).map(idempotency::interceptor)
 }
 
 #[cfg(test)]

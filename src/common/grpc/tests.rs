@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use thiserror::Error;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use super::*;
+use crate::common::idempotency::Idempotency;
+use crate::common::idempotency::tests::InMemory;
 use crate::common::mediator::{self, Handler, Mediator};
+use crate::common::shutdown::Lifecycle;
 
 #[derive(Debug, Error)]
 #[error("not today")]
@@ -25,15 +28,15 @@ impl Coded for Refused {
 }
 
 /// What a handler is told to do.
-struct Act(&'static str);
+struct Act(String);
 
-impl TryFrom<&'static str> for Act {
+impl TryFrom<String> for Act {
     type Error = crate::common::error::InvalidFields;
 
-    fn try_from(text: &'static str) -> Result<Self, Self::Error> {
-        match text {
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
             "" => Err(Self::Error::new("text", "must not be empty")),
-            text => Ok(Self(text)),
+            _ => Ok(Self(text)),
         }
     }
 }
@@ -52,7 +55,7 @@ struct Actor {
 
 impl Handler<Act> for Actor {
     async fn handle(&self, Act(what): Act) -> Result<String, Refused> {
-        match what {
+        match what.as_str() {
             "fail" => Err(Refused),
             "panic" => panic!("it fell over, with a secret"),
             "wait" => {
@@ -60,9 +63,20 @@ impl Handler<Act> for Actor {
                 self.done.store(true, Ordering::SeqCst);
                 Ok("waited".to_owned())
             }
-            what => Ok(what.to_owned()),
+            _ => Ok(what),
         }
     }
+}
+
+/// A request as a layer hands it on, with its idempotency key.
+fn keyed(text: &str, key: &'static str) -> Request<String> {
+    let mut request = Request::new(());
+    request.metadata_mut().insert("idempotency-key", key.parse().unwrap());
+    interceptor(request).unwrap().map(|()| text.to_owned())
+}
+
+fn idempotency(lifecycle: &Lifecycle) -> Idempotency {
+    Idempotency::new(Arc::new(InMemory::default()), lifecycle)
 }
 
 fn mediator() -> Mediator {
@@ -71,25 +85,29 @@ fn mediator() -> Mediator {
 
 #[tokio::test]
 async fn query_and_command_decode_send_and_encode() {
-    let (mediator, tracker) = (mediator(), TaskTracker::new());
+    let (mediator, idempotency) = (mediator(), idempotency(&Lifecycle::new()));
     let answer: String =
-        query::<Act, _, _>(&mediator, Request::new("hi")).await.unwrap().into_inner();
+        query::<Act, _, _>(&mediator, Request::new("hi".to_owned())).await.unwrap().into_inner();
     assert_eq!(answer, "hi");
     let answer: String =
-        command::<Act, _, _>(&mediator, &tracker, Request::new("ho")).await.unwrap().into_inner();
+        command::<Act, _, _>(&mediator, &idempotency, Request::new("ho".to_owned()))
+            .await
+            .unwrap()
+            .into_inner();
     assert_eq!(answer, "ho");
 }
 
 #[tokio::test]
 async fn every_failure_has_its_reason() {
-    let (mediator, tracker) = (mediator(), TaskTracker::new());
+    let (mediator, idempotency) = (mediator(), idempotency(&Lifecycle::new()));
     for (text, code, reason) in [
         ("", Code::InvalidArgument, "INVALID_FIELDS"),
         ("fail", Code::NotFound, "PROVIDER_NO_DATA"),
         ("panic", Code::Internal, "INTERNAL"),
     ] {
-        let queried = query::<Act, _, String>(&mediator, Request::new(text)).await;
-        let commanded = command::<Act, _, String>(&mediator, &tracker, Request::new(text)).await;
+        let queried = query::<Act, _, String>(&mediator, Request::new(text.to_owned())).await;
+        let commanded =
+            command::<Act, _, String>(&mediator, &idempotency, Request::new(text.to_owned())).await;
         for status in [queried.unwrap_err(), commanded.unwrap_err()] {
             assert_eq!(status.code(), code);
             assert_eq!(status.get_error_details().error_info().unwrap().reason, reason);
@@ -102,15 +120,64 @@ async fn every_failure_has_its_reason() {
 async fn a_command_goes_on_when_its_caller_goes_away() {
     let actor = Actor::default();
     let (go_on, done) = (Arc::clone(&actor.go_on), Arc::clone(&actor.done));
-    let (mediator, tracker) = (Mediator::builder().register(actor).build(), TaskTracker::new());
+    let (mediator, lifecycle) = (Mediator::builder().register(actor).build(), Lifecycle::new());
+    let idempotency = idempotency(&lifecycle);
     {
-        let call = command::<Act, _, String>(&mediator, &tracker, Request::new("wait"));
+        let call =
+            command::<Act, _, String>(&mediator, &idempotency, Request::new("wait".to_owned()));
         assert!(futures::poll!(std::pin::pin!(call)).is_pending());
     }
     go_on.notify_one();
-    tracker.close();
-    tracker.wait().await;
+    lifecycle.wait(Duration::from_mins(1)).await.unwrap();
     assert!(done.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_repeated_command_is_answered_alike_and_says_so() {
+    let (mediator, idempotency) = (mediator(), idempotency(&Lifecycle::new()));
+    let replayed = |metadata: &tonic::metadata::MetadataMap| {
+        metadata.get("idempotency-replayed").map(|value| value.to_str().unwrap().to_owned())
+    };
+    for expected in [None, Some("true".to_owned())] {
+        let answer = command::<Act, _, String>(&mediator, &idempotency, keyed("hi", "k")).await;
+        let answer = answer.unwrap();
+        assert_eq!(replayed(answer.metadata()), expected);
+        assert_eq!(answer.into_inner(), "hi");
+        let failed = command::<Act, _, String>(&mediator, &idempotency, keyed("fail", "f")).await;
+        let failed = failed.unwrap_err();
+        assert_eq!(replayed(failed.metadata()), expected);
+        assert_eq!((failed.code(), failed.message()), (Code::NotFound, "not today"));
+        let details = failed.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "PROVIDER_NO_DATA");
+        // A panic is nothing to keep.
+        let broken = command::<Act, _, String>(&mediator, &idempotency, keyed("panic", "p")).await;
+        let broken = broken.unwrap_err();
+        assert_eq!((broken.code(), replayed(broken.metadata())), (Code::Internal, None));
+    }
+    let other = command::<Act, _, String>(&mediator, &idempotency, keyed("ho", "k")).await;
+    let other = other.unwrap_err();
+    assert_eq!(other.code(), Code::FailedPrecondition);
+    let details = other.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "IDEMPOTENCY_KEY_REUSED");
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_takes_no_key() {
+    let (mediator, idempotency) = (mediator(), idempotency(&Lifecycle::new()));
+    let refused = command::<Act, _, String>(&mediator, &idempotency, keyed("", "k")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    let answer = command::<Act, _, String>(&mediator, &idempotency, keyed("hi", "k")).await;
+    assert_eq!(answer.unwrap().into_inner(), "hi");
+}
+
+#[tokio::test]
+async fn a_malformed_key_is_refused_by_commands_and_ignored_by_queries() {
+    let (mediator, idempotency) = (mediator(), idempotency(&Lifecycle::new()));
+    let refused = command::<Act, _, String>(&mediator, &idempotency, keyed("hi", "")).await;
+    let details = refused.unwrap_err().get_error_details();
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "idempotency-key");
+    let answer: String = query::<Act, _, _>(&mediator, keyed("hi", "")).await.unwrap().into_inner();
+    assert_eq!(answer, "hi");
 }
 
 /// Counts up and then fails or panics.

@@ -63,6 +63,10 @@ impl Database {
         Ok(Self { engine, tasks })
     }
 
+    pub(super) const fn engine_of(&self) -> &Engine {
+        &self.engine
+    }
+
     /// `mongodb` or `sqlite`.
     pub const fn engine(&self) -> &'static str {
         match self.engine {

@@ -101,11 +101,13 @@ pub async fn next(stream: &mut Streaming<pb::BarEvent>) -> pb::BarEvent {
     timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap()
 }
 
-/// The next final bar with its cursor.
+/// The next bar of the symbol with trades, with its cursor.
 pub async fn next_bar(stream: &mut Streaming<pb::BarEvent>) -> (Seen, String) {
     loop {
         let event = next(stream).await;
-        if let Some(Event::Bar(bar)) = &event.event {
+        if let Some(Event::Bar(bar)) = &event.event
+            && bar.symbol == TRADED
+        {
             return (seen(bar), event.cursor);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Uri};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -11,6 +12,7 @@ use tracing::{debug, error, warn};
 use super::CallError;
 use crate::common::constants::{ERROR_DOMAIN, RETRY_AFTER_OUTAGE};
 use crate::common::error::{Coded, ErrorCode, InvalidFields, StatusCode, with_causes};
+use crate::common::idempotency::Answer;
 use crate::common::tracing::CorrelationId;
 
 /// Violations that a status carries at most: it travels in a header, which clients bound.
@@ -45,6 +47,23 @@ pub fn to_status(error: &dyn Coded) -> Status {
         details.set_retry_info(Some(delay));
     }
     Status::with_error_details(tonic_code(code), shorten(&error.to_string()), details)
+}
+
+/// What is kept of `status`, for [`from_answer`].
+pub(super) fn answer_of(status: &Status) -> Answer {
+    Answer {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Bytes::copy_from_slice(status.details()),
+        body: Bytes::new(),
+    }
+}
+
+/// The failure that was kept, as it was; nothing where the answer is no failure.
+pub(super) fn from_answer(answer: &Answer) -> Option<Status> {
+    let Answer { code, message, details, body: _ } = answer;
+    let code = Code::from_i32(*code);
+    (code != Code::Ok).then(|| Status::with_details(code, message, details.clone()))
 }
 
 /// Completes a status that tonic wrote without details (unknown method, message too large,

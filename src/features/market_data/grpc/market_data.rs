@@ -3,6 +3,7 @@
 use tonic::Request;
 
 use crate::common::grpc::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::shutdown::Lifecycle;
 use crate::features::market_data::ohlcv::{ExportBars, GetBars};
@@ -18,13 +19,15 @@ use crate::proto::v1::market_data_server::MarketData;
 #[derive(Clone, Debug)]
 pub struct MarketDataGrpc {
     mediator: Mediator,
+    idempotency: Idempotency,
     lifecycle: Lifecycle,
 }
 
 impl MarketDataGrpc {
-    /// Serves through `mediator`; commands and streams end as `lifecycle` says.
-    pub const fn new(mediator: Mediator, lifecycle: Lifecycle) -> Self {
-        Self { mediator, lifecycle }
+    /// Serves through `mediator`; commands are carried out by `idempotency`, and streams end as
+    /// `lifecycle` says.
+    pub const fn new(mediator: Mediator, idempotency: Idempotency, lifecycle: Lifecycle) -> Self {
+        Self { mediator, idempotency, lifecycle }
     }
 }
 
@@ -34,14 +37,14 @@ impl MarketData for MarketDataGrpc {
         &self,
         request: Request<pb::SyncSymbolRequest>,
     ) -> GrpcResult<pb::SyncResult> {
-        command::<SyncSymbol, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
+        command::<SyncSymbol, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     async fn start_sync(
         &self,
         request: Request<pb::StartSyncRequest>,
     ) -> GrpcResult<pb::StartSyncResponse> {
-        command::<StartSync, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
+        command::<StartSync, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     type SyncSymbolsStream = GrpcStream<pb::SyncProgress>;
@@ -68,7 +71,7 @@ impl MarketData for MarketDataGrpc {
         &self,
         request: Request<pb::CancelSyncRequest>,
     ) -> GrpcResult<pb::SyncProgress> {
-        command::<CancelSync, _, _>(&self.mediator, self.lifecycle.tracker(), request).await
+        command::<CancelSync, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     async fn get_bars(

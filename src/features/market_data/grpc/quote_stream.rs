@@ -1,9 +1,9 @@
 //! `pocketquant.v1.QuoteStream`.
 
-use tokio_util::task::TaskTracker;
 use tonic::Request;
 
 use crate::common::grpc::{Encoded, GrpcResult, GrpcStream, command, query, stream_query};
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::features::market_data::quote::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, StartFeed,
@@ -16,13 +16,13 @@ use crate::proto::v1::quote_stream_server::QuoteStream;
 #[derive(Clone, Debug)]
 pub struct QuoteStreamGrpc {
     mediator: Mediator,
-    tasks: TaskTracker,
+    idempotency: Idempotency,
 }
 
 impl QuoteStreamGrpc {
-    /// Serves through `mediator`; commands run on `tasks`.
-    pub const fn new(mediator: Mediator, tasks: TaskTracker) -> Self {
-        Self { mediator, tasks }
+    /// Serves through `mediator`; commands are carried out by `idempotency`.
+    pub const fn new(mediator: Mediator, idempotency: Idempotency) -> Self {
+        Self { mediator, idempotency }
     }
 }
 
@@ -32,11 +32,11 @@ impl QuoteStream for QuoteStreamGrpc {
         &self,
         request: Request<pb::StartFeedRequest>,
     ) -> GrpcResult<pb::FeedStatus> {
-        command::<StartFeed, _, _>(&self.mediator, &self.tasks, request).await
+        command::<StartFeed, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     async fn stop_feed(&self, request: Request<pb::StopFeedRequest>) -> GrpcResult<pb::FeedStatus> {
-        command::<StopFeed, _, _>(&self.mediator, &self.tasks, request).await
+        command::<StopFeed, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     async fn get_feed_status(
@@ -50,14 +50,14 @@ impl QuoteStream for QuoteStreamGrpc {
         &self,
         request: Request<pb::SubscribeRequest>,
     ) -> GrpcResult<pb::Subscription> {
-        command::<Subscribe, _, _>(&self.mediator, &self.tasks, request).await
+        command::<Subscribe, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     async fn unsubscribe(
         &self,
         request: Request<pb::UnsubscribeRequest>,
     ) -> GrpcResult<pb::Subscription> {
-        command::<Unsubscribe, _, _>(&self.mediator, &self.tasks, request).await
+        command::<Unsubscribe, _, _>(&self.mediator, &self.idempotency, request).await
     }
 
     async fn list_subscriptions(

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::catch_up::{CatchUp, Found, Past};
 use super::cursor::Cursor;
-use super::feed_state::FeedState;
+use super::feed_state::FeedWord;
 use super::follow::Follow;
 use super::hub::Hub;
 use super::ring::{Ahead, LiveChange, RingEntry};
@@ -40,7 +40,7 @@ pub(super) struct BarReader {
     wanted: HashSet<Symbol>,
     phase: Phase,
     bars: watch::Receiver<u64>,
-    feed: watch::Receiver<FeedState>,
+    feed: watch::Receiver<FeedWord>,
     heartbeat: Timer,
     stopping: CancellationToken,
     ready: VecDeque<BarEvent>,
@@ -74,7 +74,7 @@ impl BarReader {
             LogFilter { symbols: query.symbols.clone(), intervals: query.intervals.clone() };
         let phase = begin(query.from, &filter, &hub, &database.bar_log().head().await?)?;
         let follow = service.follow(query.symbols.clone()).await?;
-        let (mut feed, mut bars) = (hub.feed(), hub.bars_changed());
+        let (mut feed, mut bars) = (hub.feed_word(), hub.bars_changed());
         let first = BarNews::Feed(feed.borrow_and_update().clone());
         bars.mark_changed();
         let mut reader = Self {

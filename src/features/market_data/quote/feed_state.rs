@@ -41,6 +41,15 @@ pub struct FeedState {
     pub active_symbols: u32,
 }
 
+/// What streams say of the feed: news only where one of the two changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedWord {
+    /// The connection.
+    pub connection: Connection,
+    /// What went wrong last, and what to do.
+    pub error: Option<String>,
+}
+
 /// How a subscription is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionState {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::feed_state::FeedState;
+use super::feed_state::{FeedState, FeedWord};
 use super::ring::{Ahead, LiveChange, Ring};
 use super::stream_quotes::SequencedQuote;
 use super::wire;
@@ -46,6 +46,7 @@ struct Shared {
     forming: RwLock<HashMap<Series, FormingCell>>,
     forming_versions: AtomicU64,
     feed: watch::Sender<FeedState>,
+    feed_word: watch::Sender<FeedWord>,
     refused: RwLock<HashMap<Symbol, ProviderError>>,
 }
 
@@ -78,6 +79,7 @@ impl Hub {
                 forming: RwLock::default(),
                 forming_versions: AtomicU64::new(1),
                 feed: watch::Sender::new(FeedState::default()),
+                feed_word: watch::Sender::new(FeedWord::default()),
                 refused: RwLock::default(),
             }),
         }
@@ -155,14 +157,16 @@ impl Hub {
         self.shared.bars_changed.send_modify(|version| *version += 1);
     }
 
-    /// The feed is like this now.
+    /// The feed is like this now. Streams are woken where they have something to say of it.
     pub(super) fn put_feed(&self, change: impl FnOnce(&mut FeedState)) {
-        self.shared.feed.send_if_modified(|feed| {
-            let before = feed.clone();
-            change(feed);
-            // Streams tell this much. All else is for those who ask, and changes with each message.
-            let told = |feed: &FeedState| (feed.connection, feed.refused, feed.last_error.clone());
-            told(feed) != told(&before)
+        self.shared.feed.send_modify(change);
+        let feed = self.shared.feed.borrow();
+        self.shared.feed_word.send_if_modified(|word| {
+            let is_new = word.connection != feed.connection || word.error != feed.last_error;
+            if is_new {
+                (word.connection, word.error) = (feed.connection, feed.last_error.clone());
+            }
+            is_new
         });
     }
 
@@ -214,9 +218,14 @@ impl Hub {
         self.shared.bars_changed.subscribe()
     }
 
-    /// How the feed is, and each change.
-    pub(super) fn feed(&self) -> watch::Receiver<FeedState> {
-        self.shared.feed.subscribe()
+    /// How the feed is.
+    pub(super) fn feed(&self) -> FeedState {
+        self.shared.feed.borrow().clone()
+    }
+
+    /// What streams say of the feed, and each change.
+    pub(super) fn feed_word(&self) -> watch::Receiver<FeedWord> {
+        self.shared.feed_word.subscribe()
     }
 
     /// Which of `symbols` the provider refused, and why.

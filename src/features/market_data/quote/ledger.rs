@@ -61,7 +61,7 @@ impl Ledger {
             Job::Forming(series, bar) => {
                 let diff = SyncDiff { inserted: vec![*bar], ..SyncDiff::default() };
                 let (bars, of) = (database.bars(), HashSet::from([series]));
-                self.uncached(&of, bars.write(series, &diff, now)).await.map(|_| ())
+                self.uncached(&of, Box::pin(bars.write(series, &diff, now))).await
             }
             Job::LoggedFrom(symbol, from) => {
                 let subscriptions = database.subscriptions();
@@ -121,7 +121,7 @@ impl Ledger {
     async fn log(&self, bars: &[LogBar]) -> Result<Vec<(u64, usize)>, DatabaseError> {
         let series: HashSet<&Series> = bars.iter().map(|bar| &bar.series).collect();
         let log = self.database.bar_log();
-        self.uncached(&series, log.append(bars, Timestamp::now())).await
+        self.uncached(&series, Box::pin(log.append(bars, Timestamp::now()))).await
     }
 
     /// Does `write`, which writes bars of `series`; no answer that was kept before is given after

@@ -33,7 +33,7 @@ mod wire;
 mod writer;
 
 pub use commands::{StartFeed, StopFeed, Subscribe, Unsubscribe};
-pub use feed_state::{Connection, FeedState, Subscription, SubscriptionState};
+pub use feed_state::{Connection, FeedState, FeedWord, Subscription, SubscriptionState};
 pub use pace::StreamPace;
 pub use queries::{
     GetCurrentBar, GetFeedStatus, GetLatestQuote, ListQuotes, ListSubscriptions, NamedQuote,

@@ -152,7 +152,7 @@ impl QuoteService {
 
     /// How the feed is.
     pub fn status(&self) -> FeedState {
-        self.hub.feed().borrow().clone()
+        self.hub.feed()
     }
 
     /// An error where the feed should deliver and does not.

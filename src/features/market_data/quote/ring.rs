@@ -95,12 +95,13 @@ impl Ring {
         let Some(next) = self.entries.get(index) else {
             return (sequence >= self.sequence).then_some(self.next_position);
         };
+        let is_logged = matches!(next.change, LiveChange::Stored(..));
         if next.sequence == sequence {
-            let is_itself = matches!(next.change, LiveChange::Stored(..));
-            return Some(next.position + u64::from(is_itself));
+            return Some(next.position + u64::from(is_logged));
         }
-        // Where the entry before is gone too, some between the two may be.
-        let complete = index > 0 || next.sequence == sequence + 1;
+        // Where the entry before is gone too, some between the two may be; what was only told live
+        // says nothing of the log.
+        let complete = index > 0 || (is_logged && next.sequence == sequence + 1);
         complete.then_some(next.position)
     }
 }

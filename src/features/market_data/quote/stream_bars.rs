@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::bar_reader::BarReader;
 use super::cursor::Cursor;
-use super::feed_state::FeedState;
+use super::feed_state::FeedWord;
 use super::{QuoteError, QuoteService};
 use crate::common::mediator::{Handler, Request};
 use crate::domain::ohlcv::Bar;
@@ -57,7 +57,7 @@ pub enum BarNews {
     /// The feed was away from one time to another.
     Gap(Symbol, Timestamp, Timestamp),
     /// How the feed is.
-    Feed(FeedState),
+    Feed(FeedWord),
     /// A symbol that the provider refused.
     Refused(Symbol, ProviderError),
     /// The stream is alive.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::feed_state::FeedState;
+use super::feed_state::FeedWord;
 use super::follow::Follow;
 use super::hub::Hub;
 use super::pace::StreamPace;
@@ -47,7 +47,7 @@ pub enum QuoteNews {
         to: u64,
     },
     /// How the feed is.
-    Feed(FeedState),
+    Feed(FeedWord),
     /// A symbol that the provider refused.
     Refused(Symbol, ProviderError),
     /// The stream is alive.
@@ -98,7 +98,7 @@ struct Reader {
     refused: HashSet<Symbol>,
     conflate: Option<Duration>,
     quotes: watch::Receiver<u64>,
-    feed: watch::Receiver<FeedState>,
+    feed: watch::Receiver<FeedWord>,
     heartbeat: Interval,
     stopping: CancellationToken,
     ready: VecDeque<QuoteNews>,
@@ -119,7 +119,7 @@ impl Reader {
         query: StreamQuotes,
         follow: Follow,
     ) -> Self {
-        let (mut feed, mut quotes) = (hub.feed(), hub.quotes_changed());
+        let (mut feed, mut quotes) = (hub.feed_word(), hub.quotes_changed());
         let first = QuoteNews::Feed(feed.borrow_and_update().clone());
         // The first look finds all that is there.
         quotes.mark_changed();
@@ -225,6 +225,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::features::market_data::quote::Connection;
+    use crate::features::market_data::quote::Connection;
     use crate::features::market_data::quote::hub::LatestQuote;
 
     fn symbol(code: &str) -> Symbol {
@@ -296,6 +298,30 @@ mod tests {
         assert_eq!((of, from, to), (symbol("B"), 2, 4));
         next_quote(&mut stream).await;
         assert!(next_quote(&mut stream).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_is_told_first_and_when_what_is_said_of_it_changes() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
+        hub.put_feed(|feed| feed.last_message_at = Some(Timestamp::UNIX_EPOCH));
+        assert!(next(&mut stream).now_or_never().is_none());
+        hub.put_feed(|feed| feed.connection = Connection::Connected);
+        let QuoteNews::Feed(feed) = next(&mut stream).await else { panic!("no feed") };
+        assert_eq!((feed.connection, feed.error), (Connection::Connected, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_is_told_first_and_when_what_is_said_of_it_changes() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
+        hub.put_feed(|feed| feed.last_message_at = Some(Timestamp::UNIX_EPOCH));
+        assert!(next(&mut stream).now_or_never().is_none());
+        hub.put_feed(|feed| feed.connection = Connection::Connected);
+        let QuoteNews::Feed(feed) = next(&mut stream).await else { panic!("no feed") };
+        assert_eq!((feed.connection, feed.last_error), (Connection::Connected, None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::common::idempotency::Scope;
 use crate::domain::shared::{Series, Symbol};
 
 /// How long encoded bars are kept.
@@ -50,9 +51,19 @@ pub fn bars(series: &Series, generation: &str, query: &str) -> String {
     )
 }
 
+/// Where it is kept what became of an idempotency key. A colon in the principal is written `%3A`,
+/// so that no two scopes have one name.
+pub fn idempotency(scope: &Scope) -> String {
+    let Scope { principal, method, key } = scope;
+    let principal = principal.to_string().replace('%', "%25").replace(':', "%3A");
+    format!("idempotency:{principal}:{method}:{key}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::idempotency::IdempotencyKey;
+    use crate::common::identity::Principal;
     use crate::domain::shared::Interval;
 
     #[test]
@@ -62,5 +73,12 @@ mod tests {
         assert_eq!(bars(&series, "7", "q"), "ohlcv:AAPL:NASDAQ:1M:g7:q");
         assert_eq!(latest_quote(&series.symbol), "quote:latest:NASDAQ:AAPL");
         assert_eq!(current_bar(&series), "bar:current:NASDAQ:AAPL:1M");
+        let scope = |principal: &str, key: &str| Scope {
+            principal: Principal::ApiKey(principal.into()),
+            method: "m",
+            key: IdempotencyKey::parse(key.as_bytes()).unwrap(),
+        };
+        assert_eq!(idempotency(&scope("ann", "k")), "idempotency:key%3Aann:m:k");
+        assert_ne!(idempotency(&scope("ann", "m:k")), idempotency(&scope("ann:m", "k")));
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Never the only copy of anything. It does not know what is in them.
 
+mod buckets;
 pub mod keys;
 mod memory;
 mod redis;
+mod redis_idempotency;
 mod series_cache;
 
 use std::sync::Arc;
@@ -16,8 +18,10 @@ use thiserror::Error;
 
 use self::memory::Memory;
 use self::redis::Redis;
+pub(super) use self::redis_idempotency::RedisIdempotency;
 pub use self::series_cache::{CacheRead, ReadTicket, SeriesCache};
 use super::Cause;
+use crate::common::rate_limit::SharedBuckets;
 
 /// Values that are larger are not kept.
 pub const MAX_VALUE_BYTES: usize = 4 << 20;
@@ -89,6 +93,14 @@ impl Cache {
         }
     }
 
+    /// Rate limits that all share who use this cache; none where it is this process's own.
+    pub fn shared_buckets(&self) -> Option<Arc<dyn SharedBuckets>> {
+        match &self.0 {
+            Engine::Redis(engine) => Some(engine.buckets()),
+            Engine::Memory(_) => None,
+        }
+    }
+
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), CacheError> {
         match &self.0 {
@@ -102,6 +114,15 @@ impl Cache {
         match &self.0 {
             Engine::Redis(engine) => engine.close().await,
             Engine::Memory(_) => {}
+        }
+    }
+
+    /// What became of idempotency keys, where this is a server: memory would forget it with the
+    /// process.
+    pub(super) fn idempotency(&self) -> Option<RedisIdempotency> {
+        match &self.0 {
+            Engine::Redis(engine) => Some(RedisIdempotency::new(engine)),
+            Engine::Memory(_) => None,
         }
     }
 

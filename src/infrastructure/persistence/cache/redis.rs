@@ -16,6 +16,7 @@ use fred::types::{Builder, Expiration, SetOptions, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
+use super::buckets::RedisBuckets;
 use super::{CacheError, MAX_VALUE_BYTES};
 
 /// The engine's name in answers and logs.
@@ -77,6 +78,10 @@ impl Redis {
                 Err(start_error(&hosts, &waited))
             }
         }
+    }
+
+    pub(super) fn buckets(&self) -> Arc<RedisBuckets> {
+        Arc::new(RedisBuckets::new(self.0.clone()))
     }
 
     pub(super) async fn ping(&self) -> Result<(), CacheError> {
@@ -157,12 +162,16 @@ impl Redis {
     }
 
     fn client(&self) -> WithOptions<Client> {
-        self.0.with_options(&one_attempt())
+        self.with_options(&one_attempt())
+    }
+
+    pub(super) fn with_options(&self, options: &Options) -> WithOptions<Client> {
+        self.0.with_options(options)
     }
 }
 
 /// One attempt, and none where there is no connection.
-fn one_attempt() -> Options {
+pub(super) fn one_attempt() -> Options {
     Options {
         max_attempts: Some(1),
         timeout: Some(COMMAND_TIMEOUT),
@@ -200,7 +209,7 @@ fn expiry(ttl: Duration) -> Option<Expiration> {
     Some(Expiration::PX(milliseconds(ttl)))
 }
 
-fn milliseconds(ttl: Duration) -> i64 {
+pub(super) fn milliseconds(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
@@ -216,7 +225,7 @@ fn start_error(hosts: &str, error: &Error) -> CacheError {
     CacheError::Config { message: format!("Redis at {hosts} {what}"), remedy: remedy.to_owned() }
 }
 
-fn cache_error(error: Error) -> CacheError {
+pub(super) fn cache_error(error: Error) -> CacheError {
     let detail = error.to_string();
     CacheError::Unavailable { engine: ENGINE, detail, cause: Some(Arc::new(error)) }
 }

@@ -7,6 +7,7 @@ mod bar_log;
 mod bar_log_write;
 mod decode;
 mod feed_state;
+mod idempotency;
 mod ohlcv;
 mod ohlcv_write;
 mod schema;
@@ -33,6 +34,7 @@ use tracing::Instrument as _;
 
 pub(super) use bar_log::BarLog;
 pub(super) use feed_state::FeedState;
+pub(super) use idempotency::Idempotency;
 pub(super) use ohlcv::Ohlcv;
 pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;

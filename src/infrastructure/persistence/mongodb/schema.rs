@@ -3,6 +3,8 @@
 //! An existing database has the unique indexes already, perhaps by other names; they are taken as
 //! they are. Validators hold new documents; old ones stay readable, and writable, as they are.
 
+use std::time::Duration;
+
 use futures::stream::TryStreamExt as _;
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
@@ -11,7 +13,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, subscriptions, symbols, sync_status, syncs};
+use super::{bar_log, idempotency, subscriptions, symbols, sync_status, syncs};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -38,6 +40,8 @@ struct Index {
     unique: bool,
     /// Only the documents that this matches.
     partial: Option<Document>,
+    /// Documents go once the time in the indexed field has come.
+    expires: bool,
 }
 
 /// The key of a bar.
@@ -66,8 +70,8 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 7] {
-    let unique = |name, keys| Index { name, keys, unique: true, partial: None };
+fn layouts() -> [Layout; 8] {
+    let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
             name: OHLCV,
@@ -78,6 +82,7 @@ fn layouts() -> [Layout; 7] {
                     keys: forming_key(),
                     unique: false,
                     partial: Some(doc! { "state": "FORMING" }),
+                    expires: false,
                 },
             ],
             validator: bar_schema(),
@@ -113,14 +118,39 @@ fn layouts() -> [Layout; 7] {
                 keys: doc! { "ended_at": 1, "leased_until": 1 },
                 unique: false,
                 partial: None,
+                expires: false,
             }],
             validator: sync_schema(),
         },
+        idempotency_layout(),
     ]
 }
 
+fn idempotency_layout() -> Layout {
+    Layout {
+        name: idempotency::COLLECTION,
+        indexes: vec![
+            Index {
+                name: "idx_idempotency_unique",
+                keys: doc! { "principal": 1, "method": 1, "key": 1 },
+                unique: true,
+                partial: None,
+                expires: false,
+            },
+            Index {
+                name: "idx_idempotency_expiry",
+                keys: doc! { "expires_at": 1 },
+                unique: false,
+                partial: None,
+                expires: true,
+            },
+        ],
+        validator: idempotency_schema(),
+    }
+}
+
 fn log_layout() -> Layout {
-    let unique = |name, keys| Index { name, keys, unique: true, partial: None };
+    let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     Layout {
         name: bar_log::COLLECTION,
         indexes: vec![
@@ -232,6 +262,18 @@ fn subscription_schema() -> Document {
     )
 }
 
+fn idempotency_schema() -> Document {
+    let date = doc! { "bsonType": "date" };
+    schema(
+        &["principal", "method", "key", "fingerprint", "token", "lease_until", "expires_at"],
+        doc! {
+            "principal": text(), "method": text(), "key": text(), "fingerprint": text(),
+            "token": text(), "lease_until": &date, "expires_at": &date,
+            "answer": { "bsonType": "binData" },
+        },
+    )
+}
+
 fn sync_schema() -> Document {
     schema(
         &["symbol", "exchange", "interval", "state", "started_at", "owner", "leased_until"],
@@ -299,6 +341,7 @@ async fn ensure_index(
         options.name = Some(name.to_owned());
         options.unique = unique.then_some(true);
         options.partial_filter_expression = index.partial;
+        options.expire_after = index.expires.then_some(Duration::ZERO);
         let model = IndexModel::builder().keys(index.keys).options(options).build();
         documents.create_index(model).await.map(|_| ())
     };

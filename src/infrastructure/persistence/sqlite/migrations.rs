@@ -152,6 +152,20 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX syncs_unfinished ON syncs (started_at) WHERE ended_at IS NULL;
     CREATE INDEX syncs_ended ON syncs (ended_at) WHERE ended_at IS NOT NULL;",
+    // 4: what became of idempotency keys. `lease_until` is on the clock of `process`.
+    "CREATE TABLE idempotency (
+        principal        TEXT NOT NULL,
+        method           TEXT NOT NULL,
+        key              TEXT NOT NULL,
+        fingerprint      TEXT NOT NULL,
+        token            TEXT NOT NULL,
+        process          TEXT NOT NULL,
+        lease_until      INTEGER NOT NULL,
+        answer           BLOB,
+        expires_at       INTEGER NOT NULL,
+        PRIMARY KEY (principal, method, key)
+    ) STRICT;
+    CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

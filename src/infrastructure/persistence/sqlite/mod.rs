@@ -5,6 +5,7 @@
 
 mod bar_log;
 mod feed_state;
+mod idempotency;
 mod migrations;
 mod ohlcv;
 mod ohlcv_write;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use bar_log::BarLog;
 pub(super) use feed_state::FeedState;
+pub(super) use idempotency::Idempotency;
 pub(super) use ohlcv::Ohlcv;
 use pool::Pool;
 pub(super) use subscriptions::Subscriptions;

@@ -132,13 +132,13 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
-        let (copies, copied) = mpsc::channel(1);
+        let (copies, to_copy) = mpsc::channel(1);
         let (rerolls, rerolled) = mpsc::unbounded_channel();
         let (told, standing) = watch::channel(Standing::default());
         let scribe = Scribe::new(&parts, hub.clone(), rerolls);
         let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
-        drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), copied)));
+        drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), to_copy)));
         let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
         let trim = retention::run(database, options.log_retention, stopping);
         drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
@@ -298,7 +298,7 @@ impl FeedTask {
     }
 
     fn status(&self) -> FeedState {
-        self.hub.feed().borrow().clone()
+        self.hub.feed()
     }
 
     /// When the next bar is due to close.

@@ -7,7 +7,7 @@ use super::{connection, pb_quote};
 use crate::common::grpc::{Encoded, to_status};
 use crate::domain::ohlcv::Bar;
 use crate::domain::shared::{Series, Symbol};
-use crate::features::market_data::quote::feed_state::FeedState;
+use crate::features::market_data::quote::feed_state::FeedWord;
 use crate::features::market_data::quote::stream_bars::{BarEvent, BarNews};
 use crate::features::market_data::quote::stream_quotes::{QuoteNews, SequencedQuote};
 use crate::features::market_data::wire::{bar, duration, interval, timestamp};
@@ -102,10 +102,10 @@ fn series_bar(series: &Series, known: &Bar) -> pb::SeriesBar {
     }
 }
 
-fn feed_event(feed: FeedState) -> pb::FeedEvent {
+fn feed_event(feed: FeedWord) -> pb::FeedEvent {
     pb::FeedEvent {
         state: connection(feed.connection).into(),
-        error: feed.last_error.unwrap_or_default(),
+        error: feed.error.unwrap_or_default(),
     }
 }
 
