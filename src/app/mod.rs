@@ -105,7 +105,8 @@ impl App {
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
+        let quotes = Box::pin(quotes).await;
         let quotes = quotes.map_err(|error| StartError { mistakes: vec![error.to_string()] })?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let server = ServerInfo {

@@ -35,9 +35,9 @@ pub(super) fn open(data_dir: &Path, max_bytes: u64) -> Result<Connection, SpoolE
                 "the spool is damaged and set aside; what was in it is fetched again from the provider"
             );
             set_aside(&path)?;
-            connect(&path, max_bytes).map_err(failure)
+            connect(&path, max_bytes).map_err(|error| failure(&error))
         }
-        connection => connection.map_err(failure),
+        connection => connection.map_err(|error| failure(&error)),
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn append(
         drop(insert);
         transaction.commit()
     };
-    append(connection).map_err(failure)
+    append(connection).map_err(|error| failure(&error))
 }
 
 pub(super) fn oldest(
@@ -112,24 +112,24 @@ pub(super) fn oldest(
         }
         Ok(entries)
     };
-    read().map_err(failure)
+    read().map_err(|error| failure(&error))
 }
 
 pub(super) fn remove_through(connection: &Connection, last: i64) -> Result<(), SpoolError> {
     let removed = connection.execute("DELETE FROM entries WHERE place <= ?1", [last]);
-    removed.map(|_| ()).map_err(failure)
+    removed.map(|_| ()).map_err(|error| failure(&error))
 }
 
 pub(super) fn count(connection: &Connection) -> Result<u64, SpoolError> {
     let count = connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0));
-    count.map(i64::unsigned_abs).map_err(failure)
+    count.map(i64::unsigned_abs).map_err(|error| failure(&error))
 }
 
 fn is_damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-fn failure(error: rusqlite::Error) -> SpoolError {
+fn failure(error: &rusqlite::Error) -> SpoolError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => SpoolError::Full,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
