@@ -57,6 +57,8 @@ pub struct Method {
     pub service: String,
     /// Its name.
     pub name: String,
+    /// Whether it answers with a stream.
+    pub streaming: bool,
     /// How it is guarded; absent where the table does not know it.
     pub rule: Option<Rule>,
 }
@@ -95,6 +97,7 @@ fn methods_of(descriptors: &[u8]) -> Vec<Method> {
             methods.extend(service.method.iter().map(|method| Method {
                 service: service_name.clone(),
                 name: method.name().to_owned(),
+                streaming: method.server_streaming(),
                 rule: rule(&service_name, method.name(), method.server_streaming()),
             }));
         }

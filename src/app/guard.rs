@@ -1,35 +1,30 @@
 //! What stands between the network and the services: encryption, identity, limits.
 
 use std::path::Path;
-use std::time::Duration;
 
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
 use super::access;
 use crate::common::config::{ProtectionSettings, Settings, TlsSettings};
 use crate::common::error::with_causes;
+use crate::common::grpc::transport::acceptor;
 use crate::common::identity::{AuthenticationLayer, KeyFile};
 use crate::common::rate_limit::{RateLimitLayer, RateLimiter};
 use crate::common::shutdown::Lifecycle;
 use crate::infrastructure::persistence::Cache;
 use crate::infrastructure::tls;
 
-/// How long a client may take to agree on encryption.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The guard of a server.
 #[derive(Debug)]
 pub(super) struct Guard {
-    pub(super) tls: Option<ServerTlsConfig>,
     pub(super) authentication: AuthenticationLayer,
     pub(super) limits: RateLimitLayer,
 }
 
 /// What of the guard is read from files.
-#[derive(Debug)]
 pub(super) struct GuardFiles {
-    tls: Option<ServerTlsConfig>,
+    pub(super) tls: Option<TlsAcceptor>,
     keys: Option<KeyFile>,
 }
 
@@ -63,7 +58,6 @@ impl GuardFiles {
         let calls =
             protection.rate_limit.map(|quota| RateLimiter::new(quota, cache.shared_buckets()));
         Guard {
-            tls,
             authentication: AuthenticationLayer::new(access::rules(), keys, proxies),
             limits: RateLimitLayer::new(calls, protection.streams_per_principal),
         }
@@ -84,7 +78,7 @@ async fn key_file(path: &Path) -> Result<KeyFile, String> {
     Ok(keys)
 }
 
-fn encryption(files: &TlsSettings) -> Result<ServerTlsConfig, String> {
+fn encryption(files: &TlsSettings) -> Result<TlsAcceptor, String> {
     let TlsSettings { cert, key, client_ca } = files;
     tls::check_identity(cert, key).map_err(|error| {
         let error = with_causes(&error);
@@ -92,14 +86,18 @@ fn encryption(files: &TlsSettings) -> Result<ServerTlsConfig, String> {
             "TLS_CERT, TLS_KEY: {error}; give the server's PEM certificate and its own private key"
         )
     })?;
-    let identity = Identity::from_pem(content("TLS_CERT", cert)?, content("TLS_KEY", key)?);
-    let config = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT);
-    let Some(path) = client_ca else { return Ok(config) };
-    tls::check_roots(path).map_err(|error| {
-        let error = with_causes(&error);
-        format!("TLS_CLIENT_CA: {error}; give the PEM certificates of those who sign your clients'")
-    })?;
-    Ok(config.client_ca_root(Certificate::from_pem(content("TLS_CLIENT_CA", path)?)))
+    if let Some(path) = client_ca {
+        tls::check_roots(path).map_err(|error| {
+            let error = with_causes(&error);
+            format!(
+                "TLS_CLIENT_CA: {error}; give the PEM certificates of those who sign your clients'"
+            )
+        })?;
+    }
+    let (cert, key) = (content("TLS_CERT", cert)?, content("TLS_KEY", key)?);
+    let client_ca = client_ca.as_ref().map(|path| content("TLS_CLIENT_CA", path)).transpose()?;
+    acceptor(&cert, &key, client_ca.as_deref())
+        .map_err(|error| format!("TLS_CERT, TLS_KEY, TLS_CLIENT_CA: {}", with_causes(&error)))
 }
 
 fn content(setting: &str, path: &Path) -> Result<Vec<u8>, String> {

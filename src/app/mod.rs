@@ -3,20 +3,17 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::common::config::{FeedClock as FeedClockSetting, Settings};
-use crate::common::constants::SHUTDOWN_GRACE;
 use crate::common::error::with_causes;
+use crate::common::grpc::transport::{Transport, raise_descriptor_limit};
 use crate::common::health::HealthCoordinator;
 use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
@@ -38,13 +35,11 @@ mod connect;
 mod guard;
 mod health;
 mod server;
+mod stop;
 
 pub use access::{Method, access_table, methods};
 
 use guard::{Guard, GuardFiles};
-
-/// How long clients have to take their last answers, once the work is done.
-const CLIENT_GRACE: Duration = Duration::from_secs(3);
 
 /// Why the service cannot start: everything that is wrong, with its remedy and without a secret.
 #[derive(Debug, Error)]
@@ -65,6 +60,7 @@ pub struct App {
     syncs: SyncService,
     database: Database,
     lifecycle: Lifecycle,
+    transport: Transport,
     guard: Guard,
 }
 
@@ -76,6 +72,7 @@ impl App {
 
     /// The same, with streams that speak, and are listened to, at another pace.
     pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
+        raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
         let (database, cache, provider, files, listener) = tokio::join!(
             connect::database(&settings, &lifecycle),
@@ -86,6 +83,8 @@ impl App {
         );
         let (database, cache, provider, files, (listener, address)) =
             connect::all(database, cache, provider, files, listener)?;
+        let transport =
+            Transport::new(settings.connections_per_address).with_tls(files.tls.clone());
         let guard = files.guard(&settings, &cache, &lifecycle);
         let spool = connect::spool(&settings, &lifecycle).await;
         let series_cache = SeriesCache::new(cache.clone());
@@ -142,6 +141,7 @@ impl App {
             syncs,
             database,
             lifecycle,
+            transport,
             guard,
         })
     }
@@ -151,8 +151,7 @@ impl App {
         self.address
     }
 
-    /// Serves until `shutdown` completes, then stops within [`SHUTDOWN_GRACE`]: no longer ready,
-    /// accepts nothing, interrupts syncs, waits for what is under way, closes the database.
+    /// Serves until `shutdown` completes, then stops as [`stop`] says.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
             listener,
@@ -163,44 +162,32 @@ impl App {
             syncs,
             database,
             lifecycle,
+            transport,
             guard,
         } = self;
-        let router = server::router(&mediator, &idempotency, &health, &lifecycle, guard)?;
+        let load = server::load();
+        let service =
+            server::service(&mediator, &idempotency, &health, &lifecycle, guard, load.clone())?;
         health.check_now().await;
         let checking = health.clone();
         let stopping = lifecycle.token();
         drop(lifecycle.spawn("health", async move { checking.run(stopping).await }));
         drop(lifecycle.spawn("syncs", syncs.look_after()));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server =
-            router.serve_with_incoming_shutdown(incoming, lifecycle.token().cancelled_owned());
-        // The server runs as a task of its own, so that it can be left when it does not end.
+        let (draining, closing) = (transport.draining(), transport.closing());
+        // Apart from the tasks of calls: it ends before them, or is cut after them.
         let serving = TaskTracker::new();
-        let mut server = spawn_tracked(&serving, "grpc", server);
+        let mut server = spawn_tracked(&serving, "grpc", transport.serve(listener, service));
         info!(%address, "serving gRPC on {address}");
         tokio::select! {
             () = shutdown => {}
             ended = &mut server => {
-                ended?.context("the server ended by itself")??;
+                ended?.context("the server ended by itself")?;
             }
         }
-        let deadline = Instant::now() + SHUTDOWN_GRACE;
-        health.drain().await;
-        lifecycle.stop();
-        let left = deadline.saturating_duration_since(Instant::now());
-        if lifecycle.wait(left.saturating_sub(CLIENT_GRACE)).await.is_err() {
-            warn!("stopping without the tasks that are left");
-        }
-        // A client that is silent, or reads nothing, would keep it from ending for ever.
-        if timeout(CLIENT_GRACE, &mut server).await.is_err() {
-            warn!("stopping without the clients that are left");
-            server.abort();
-        }
-        if timeout_at(deadline, database.close()).await.is_err() {
-            warn!("the database did not close in time");
-        }
-        info!("stopped");
+        let stopping =
+            stop::Stopping { health, draining, load, lifecycle, closing, server, database };
+        stopping.stop().await;
         Ok(())
     }
 }

@@ -136,11 +136,13 @@ impl Cli {
     }
 }
 
+/// The exit code of a process that a signal has ended.
+const INTERRUPTED: u8 = 130;
+
 /// Runs a command that ends by itself; a signal ends it sooner, and it cleans up behind itself.
 async fn until_stopped(
     command: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
-    const INTERRUPTED: u8 = 130;
     tokio::select! {
         result = command => result,
         signal = stop_signal() => signal.map(|()| ExitCode::from(INTERRUPTED)).map_err(Into::into),

@@ -4,12 +4,14 @@ use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Args;
-use tracing::error;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
 
+use super::INTERRUPTED;
 use super::settings::SettingsArgs;
 use crate::app::App;
 use crate::common::config::help_text;
-use crate::common::shutdown::stop_signal;
+use crate::common::shutdown::StopSignals;
 
 /// Run the service until SIGTERM or Ctrl-C
 ///
@@ -26,17 +28,24 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.settings.load()?;
-        let mut stop = pin!(stop_signal());
+        let mut signals = StopSignals::listen()?;
         let app = tokio::select! {
             app = App::start(settings) => app?,
-            stopped = &mut stop => return stopped.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            () = signals.next() => return Ok(ExitCode::SUCCESS),
         };
-        app.run(async move {
-            if let Err(error) = stop.await {
-                error!(%error, "signals cannot be heard; stopping");
+        let (stop, stopping) = oneshot::channel::<()>();
+        let mut running = pin!(app.run(async move { drop(stopping.await) }));
+        tokio::select! {
+            ended = &mut running => return ended.map(|()| ExitCode::SUCCESS),
+            () = signals.next() => info!("asked to stop; a second signal ends it at once"),
+        }
+        drop(stop);
+        tokio::select! {
+            ended = &mut running => ended.map(|()| ExitCode::SUCCESS),
+            () = signals.next() => {
+                warn!("asked to stop again: ending at once");
+                Ok(ExitCode::from(INTERRUPTED))
             }
-        })
-        .await?;
-        Ok(ExitCode::SUCCESS)
+        }
     }
 }

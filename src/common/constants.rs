@@ -83,8 +83,51 @@ pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 pub const EVENT_HISTORY: usize = 50;
 /// Events that wait for a subscriber of the bus before it is told that it missed some.
 pub const EVENT_QUEUE: usize = 1_024;
+/// Connections to the server altogether; fewer where the process may open fewer files.
+pub const MAX_CONNECTIONS: u32 = 10_000;
+/// Calls and streams that one connection may have open; a client waits for a free one.
+pub const STREAMS_PER_CONNECTION: u32 = 1_000;
+/// Streams that a client may reset before they were accepted; one more, and its connection ends.
+pub const MAX_PENDING_RESETS: usize = 64;
+/// Streams that we may reset because a client broke the protocol before its connection ends.
+pub const MAX_LOCAL_RESETS: usize = 256;
+/// Largest headers of a call, in bytes as HTTP/2 counts them.
+pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// What waits to be sent on one stream before it is asked for no more, in bytes.
+pub const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// How long a connection may take for its TLS handshake and its HTTP/2 preface together.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent connection is asked whether it lives.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+/// How long a connection may take to say that it lives.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// After about this time a connection takes no new calls, so that clients spread over replicas;
+/// what is open goes on for as long as it likes.
+pub const CONNECTION_AGE: Duration = Duration::from_hours(1);
+/// How long a connection may take no byte of what it is sent.
+pub const BLOCKED_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the reader of an answer may leave its window shut, besides the time to send it.
+pub const READER_PATIENCE: Duration = Duration::from_secs(30);
+/// The same for an answer of many messages.
+pub const STREAM_READER_PATIENCE: Duration = Duration::from_mins(5);
+/// The slowest reader that the time to send a message allows for.
+pub const READER_BYTES_PER_SECOND: u64 = 64 * 1024;
+/// The first and the longest wait after a connection could not be accepted.
+pub const ACCEPT_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(1));
+/// How often refused connections are told of in the log.
+pub const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(10);
+/// Calls in flight in the whole process, to the end of their answers; streams that are being
+/// opened count, open ones do not.
+pub const MAX_CALLS: usize = 1_024;
+/// Streams open in the whole process.
+pub const MAX_STREAMS: usize = 16_384;
 /// How long stopping may take altogether.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+/// How long streams have to say their last when the service stops.
+pub const STREAM_GRACE: Duration = Duration::from_secs(3);
+/// How long clients have to take their last answers, once the work is done.
+pub const CLIENT_GRACE: Duration = Duration::from_secs(3);
 /// How long one health check may take.
 pub const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often health is checked.

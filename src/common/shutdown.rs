@@ -19,6 +19,7 @@ use super::tracing::in_current_context;
 /// The signal to stop and the tasks to wait for. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
+    draining: CancellationToken,
     token: CancellationToken,
     tracker: TaskTracker,
 }
@@ -47,6 +48,16 @@ impl Lifecycle {
         Self::default()
     }
 
+    /// Is cancelled when streams are to end, before the work behind them does.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
+    /// Asks streams to end.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
     /// Is cancelled when the process is to stop.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
@@ -59,6 +70,7 @@ impl Lifecycle {
 
     /// Asks everything to stop.
     pub fn stop(&self) {
+        self.drain();
         self.token.cancel();
     }
 
@@ -124,20 +136,48 @@ pub(super) fn report_panic(name: &'static str, payload: &(dyn Any + Send)) -> Ta
     TaskPanicked { name }
 }
 
-/// Completes with the first SIGTERM or SIGINT (Ctrl-C).
-pub async fn stop_signal() -> std::io::Result<()> {
-    let interrupted = tokio::signal::ctrl_c();
+/// SIGTERM and SIGINT (Ctrl-C), from when this was made on.
+#[derive(Debug)]
+pub struct StopSignals {
     #[cfg(unix)]
-    {
+    interrupted: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminated: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Hears signals from now on; none ends the process by itself any more.
+    #[cfg(unix)]
+    pub fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminated = signal(SignalKind::terminate())?;
+        let interrupted = signal(SignalKind::interrupt())?;
+        let terminated = signal(SignalKind::terminate())?;
+        Ok(Self { interrupted, terminated })
+    }
+
+    /// Hears signals from now on; none ends the process by itself any more.
+    #[cfg(not(unix))]
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Completes with the next signal.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
         tokio::select! {
-            result = interrupted => result?,
-            _ = terminated.recv() => {}
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+        #[cfg(not(unix))]
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
-    #[cfg(not(unix))]
-    interrupted.await?;
+}
+
+/// Completes with the first SIGTERM or SIGINT (Ctrl-C).
+pub async fn stop_signal() -> std::io::Result<()> {
+    StopSignals::listen()?.next().await;
     info!("asked to stop");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use pocketquant::common::grpc::CallLayer;
+use pocketquant::common::grpc::{CallLayer, Load};
 use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::{System, SystemServer};
 use pocketquant::proto::v1::{
@@ -17,7 +17,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 /// `GetHealth` answers; `GetServerInfo` never does.
-struct Fake;
+pub struct Fake;
 
 #[tonic::async_trait]
 impl System for Fake {
@@ -41,7 +41,7 @@ async fn server() -> String {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let system = SystemServer::new(Fake).max_decoding_message_size(1_024);
-    let server = Server::builder().layer(CallLayer).add_service(system);
+    let server = Server::builder().layer(CallLayer::new(Load::new([]))).add_service(system);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     url
 }

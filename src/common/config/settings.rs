@@ -13,6 +13,7 @@ use super::parse::{self, Reader};
 use super::protection::{ProtectionSettings, protection};
 use super::redact::redact_url;
 use super::table as t;
+use crate::common::constants::MAX_CONNECTIONS;
 use crate::common::tracing::LogFormat;
 
 /// All settings, valid. `Debug` shows no secret.
@@ -20,6 +21,8 @@ use crate::common::tracing::LogFormat;
 pub struct Settings {
     /// Where gRPC is served; loopback unless calls are protected, or `allow_insecure`.
     pub grpc_addr: SocketAddr,
+    /// Most connections from one address.
+    pub connections_per_address: u32,
     /// Whether gRPC may be reachable from other machines unprotected.
     pub allow_insecure: bool,
     /// How calls are protected.
@@ -197,6 +200,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let allowed = allow_insecure == Some(true)
         || protection.as_ref().is_none_or(ProtectionSettings::knows_callers);
     let grpc_addr = grpc_addr(reader, allowed);
+    let connections_per_address =
+        reader.read(&t::CONNECTIONS_PER_ADDRESS, parse::number(1, MAX_CONNECTIONS));
     let environment = reader.read(&t::ENVIRONMENT, |value| match value {
         "development" => Ok(Environment::Development),
         "production" => Ok(Environment::Production),
@@ -215,6 +220,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let bars = bars(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
+        connections_per_address: connections_per_address?,
         allow_insecure: allow_insecure?,
         protection: protection?,
         environment: environment?,

@@ -51,6 +51,8 @@ settings! {
         "Where gRPC is served; port 0 takes a free one";
     ALLOW_INSECURE Plain Some("false"), "`true` or `false`",
         "Allow GRPC_ADDR to be reachable from other machines with neither API keys nor client certificates";
+    CONNECTIONS_PER_ADDRESS Plain Some("2048"), "a number from 1 to 10000",
+        "Most connections from one address (an IPv6 /64 counts as one); what comes through a proxy shares the proxy's";
     API_KEYS_FILE Plain None, "a file of lines that `pocketquant keys new` prints",
         "Serve only callers with an API key of this file; it is read again when it changes";
     TLS_CERT Plain None, "a file of PEM certificates, with TLS_KEY",

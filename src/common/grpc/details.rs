@@ -1,4 +1,5 @@
-//! Gives the statuses that tonic makes itself the details that every error has.
+//! Gives the statuses that tonic makes itself the details that every error has, and refuses what
+//! is not gRPC.
 //!
 //! tonic answers an unknown method, a message that is too large or one that it cannot read
 //! without asking us, and an error of a layer below has no answer at all.
@@ -7,12 +8,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Layer, Service};
 
 use super::status::{complete, from_layer};
+use super::to_status;
+use crate::common::error::InvalidFields;
 
 /// Wraps services in [`Details`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,8 +50,24 @@ where
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
         let uri = request.uri().clone();
-        DetailsFuture { inner: self.inner.call(request), uri }
+        let inner = is_grpc(request.headers()).then(|| self.inner.call(request));
+        DetailsFuture { inner, uri }
     }
+}
+
+/// `application/grpc`, with or without `+proto` and parameters.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let rest = value.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// What the protocol prescribes, with a status besides.
+fn not_grpc() -> Response<()> {
+    let refused = InvalidFields::new("content-type", "must be `application/grpc`");
+    let mut response = to_status(&refused).into_http();
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 pin_project! {
@@ -55,7 +75,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct DetailsFuture<F> {
         #[pin]
-        inner: F,
+        inner: Option<F>,
         uri: Uri,
     }
 }
@@ -70,7 +90,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let uri = this.uri.clone();
-        let mut response = match ready!(this.inner.poll(cx)) {
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Ready(Ok(not_grpc().map(|()| DetailsBody { inner: None, uri })));
+        };
+        let mut response = match ready!(inner.poll(cx)) {
             Ok(response) => response.map(|body| DetailsBody { inner: Some(body), uri }),
             Err(error) => from_layer(error.into())
                 .into_http::<()>()

@@ -10,13 +10,18 @@ mod calls;
 mod deadline;
 mod details;
 mod encoded;
+mod load;
+mod panics;
 mod status;
+pub mod transport;
 
 pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
 pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
 pub use encoded::Encoded;
+pub use load::{Load, LoadShed, LoadShedBody, LoadShedFuture, LoadShedLayer};
+pub use panics::{PanicBody, PanicFuture, PanicLayer, Panics};
 pub use status::to_status;
 
 use super::error::{Coded, ErrorCode};
@@ -63,12 +68,22 @@ pub type Interceptor = fn(tonic::Request<()>) -> Result<tonic::Request<()>, toni
 
 /// A service with all that [`CallLayer`] puts around it, outermost first.
 pub type CallService<S> =
-    Correlation<AccessLog<Deadline<InterceptedService<Details<S>, Interceptor>>>>;
+    Correlation<AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>>;
 
-/// What every call goes through, outermost first: correlation id and span, access log, deadline,
-/// refusal of malformed metadata, idempotency key, details for the statuses that tonic makes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CallLayer;
+/// What every call goes through, outermost first: correlation id and span, access log, panics,
+/// deadline, load, refusal of malformed metadata, idempotency key, details for the statuses that
+/// tonic makes.
+#[derive(Clone, Debug)]
+pub struct CallLayer {
+    load: Load,
+}
+
+impl CallLayer {
+    /// Counts calls in `load`.
+    pub const fn new(load: Load) -> Self {
+        Self { load }
+    }
+}
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
@@ -76,7 +91,9 @@ impl<S> Layer<S> for CallLayer {
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
         let service = InterceptedService::new(service, interceptor as Interceptor);
-        CorrelationLayer.layer(AccessLogLayer.layer(DeadlineLayer.layer(service)))
+        let service = LoadShedLayer::new(self.load.clone()).layer(service);
+        let service = PanicLayer.layer(DeadlineLayer.layer(service));
+        CorrelationLayer.layer(AccessLogLayer.layer(service))
     }
 }
 

@@ -116,6 +116,16 @@ impl HealthCoordinator {
         self.announce().await;
     }
 
+    /// Ends the streams of all who watch, after they were told the last; for when nobody can ask
+    /// any more.
+    pub async fn end_watches(&self) {
+        let _turn = self.shared.announcing.lock().await;
+        let mut reporter = self.shared.reporter.clone();
+        for name in self.names() {
+            reporter.clear_service_status(name).await;
+        }
+    }
+
     /// What the last checks found; waits for nothing.
     pub fn report(&self) -> HealthReport {
         let standings = self.standings();
@@ -150,6 +160,12 @@ impl HealthCoordinator {
             }
         }
         overall
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let checks = self.shared.checks.iter().map(|check| check.name);
+        let services = self.shared.services.iter().copied();
+        ["", HEALTH_READINESS, HEALTH_LIVENESS].into_iter().chain(services).chain(checks)
     }
 
     async fn announce(&self) {

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use thiserror::Error;
 use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
@@ -105,6 +106,22 @@ async fn a_process_that_stops_is_ready_for_nothing_whatever_the_checks_say() {
     assert_eq!(probe(&health, "readiness").await, Wire::NotServing);
     assert_eq!(probe(&health, "liveness").await, Wire::Serving);
     assert_eq!(probe(&health, "database").await, Wire::Serving);
+}
+
+#[tokio::test]
+async fn who_watches_is_told_the_last_and_let_go() {
+    let (database, cache) = (Switch::default(), Switch::default());
+    database.turn(true);
+    let health = coordinator(&database, &cache).await;
+    health.check_now().await;
+    let service = HealthService::from_health_reporter(health.shared.reporter.clone());
+    let request = Request::new(HealthCheckRequest { service: "readiness".to_owned() });
+    let mut watch = service.watch(request).await.unwrap().into_inner();
+    health.drain().await;
+    health.end_watches().await;
+    let told = watch.next().await.unwrap().unwrap();
+    assert_eq!(told.status(), Wire::NotServing);
+    assert!(watch.next().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,7 +54,7 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::SyncSymbolsRequest>,
     ) -> GrpcResult<Self::SyncSymbolsStream> {
         let steps = stream_query::<SyncSymbols, _, _, _, _>(&self.mediator, request).await?;
-        Ok(steps.map(|steps| until_stopping(steps, self.lifecycle.token())))
+        Ok(steps.map(|steps| until_stopping(steps, self.lifecycle.draining())))
     }
 
     type WatchSyncStream = GrpcStream<pb::SyncProgress>;
@@ -64,7 +64,7 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::WatchSyncRequest>,
     ) -> GrpcResult<Self::WatchSyncStream> {
         let steps = stream_query::<WatchSync, _, _, _, _>(&self.mediator, request).await?;
-        Ok(steps.map(|steps| until_stopping(steps, self.lifecycle.token())))
+        Ok(steps.map(|steps| until_stopping(steps, self.lifecycle.draining())))
     }
 
     async fn cancel_sync(
@@ -88,7 +88,7 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::ExportBarsRequest>,
     ) -> GrpcResult<Self::ExportBarsStream> {
         let chunks = stream_query::<ExportBars, _, _, _, _>(&self.mediator, request).await?;
-        Ok(chunks.map(|chunks| until_stopping(chunks, self.lifecycle.token())))
+        Ok(chunks.map(|chunks| until_stopping(chunks, self.lifecycle.draining())))
     }
 
     async fn get_sync_status(

@@ -127,7 +127,7 @@ impl QuoteService {
             commands,
             released,
             turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
-            stopping: parts.lifecycle.token(),
+            stopping: parts.lifecycle.draining(),
             pace: options.streams,
             watch: StreamWatch::new(options.streams.slow_after),
         };

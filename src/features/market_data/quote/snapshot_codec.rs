@@ -37,7 +37,7 @@ struct Form {
     #[serde(default)]
     logged_from: Option<i64>,
     #[serde(default)]
-    kept_at: i64,
+    saved_at: i64,
 }
 
 /// All that is kept of a symbol.
@@ -50,7 +50,7 @@ pub(super) struct Kept {
     /// From where on its closed bars are in the bar log.
     pub(super) logged_from: Option<Timestamp>,
     /// When this was kept.
-    pub(super) kept_at: Timestamp,
+    pub(super) saved_at: Timestamp,
 }
 
 /// Microseconds since 1970.
@@ -113,7 +113,7 @@ pub(super) fn encode(kept: &Kept) -> Bytes {
         repairs: bars(&kept.owed),
         owed: bars(&snapshot.owed),
         logged_from: kept.logged_from.map(time),
-        kept_at: time(kept.kept_at),
+        saved_at: time(kept.saved_at),
     };
     // Numbers, texts and lists always have a form in JSON.
     serde_json::to_vec(&form).unwrap_or_default().into()
@@ -154,7 +154,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Kept> {
         snapshot,
         owed: read_bars(form.repairs)?,
         logged_from: form.logged_from.map(read_time),
-        kept_at: read_time(form.kept_at),
+        saved_at: read_time(form.saved_at),
     })
 }
 

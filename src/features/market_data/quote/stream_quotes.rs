@@ -226,7 +226,6 @@ mod tests {
 
     use super::*;
     use crate::features::market_data::quote::Connection;
-    use crate::features::market_data::quote::Connection;
     use crate::features::market_data::quote::hub::LatestQuote;
 
     fn symbol(code: &str) -> Symbol {
@@ -310,18 +309,6 @@ mod tests {
         hub.put_feed(|feed| feed.connection = Connection::Connected);
         let QuoteNews::Feed(feed) = next(&mut stream).await else { panic!("no feed") };
         assert_eq!((feed.connection, feed.error), (Connection::Connected, None));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_feed_is_told_first_and_when_what_is_said_of_it_changes() {
-        let hub = Hub::new(1, 0);
-        let mut stream = reader(&hub, None);
-        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
-        hub.put_feed(|feed| feed.last_message_at = Some(Timestamp::UNIX_EPOCH));
-        assert!(next(&mut stream).now_or_never().is_none());
-        hub.put_feed(|feed| feed.connection = Connection::Connected);
-        let QuoteNews::Feed(feed) = next(&mut stream).await else { panic!("no feed") };
-        assert_eq!((feed.connection, feed.last_error), (Connection::Connected, None));
     }
 
     #[tokio::test(start_paused = true)]

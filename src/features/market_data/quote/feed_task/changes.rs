@@ -102,7 +102,9 @@ impl FeedTask {
     /// Takes in what was fetched in the background.
     pub(super) async fn take_fetched(&mut self, fetched: Fetched) {
         match fetched {
-            Fetched::Resolved(symbol, outcome) => self.resolved(symbol, outcome).await,
+            Fetched::Resolved(symbol, outcome) => {
+                self.resolved(symbol, outcome.map(|resolved| *resolved)).await;
+            }
             Fetched::Retry(symbol) => {
                 if let Some(followed) = self.symbols.get_mut(&symbol) {
                     followed.progress = super::followed::Progress::Waiting;

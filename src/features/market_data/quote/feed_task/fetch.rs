@@ -36,7 +36,7 @@ const REPAIR_DEPTHS: [u32; 3] = [50, 1_000, 5_000];
 #[derive(Debug)]
 pub(in crate::features::market_data::quote) enum Fetched {
     /// A symbol's session, or why there is none.
-    Resolved(Symbol, Result<Resolved, ProviderError>),
+    Resolved(Symbol, Result<Box<Resolved>, ProviderError>),
     /// A symbol is worth another try.
     Retry(Symbol),
     /// One-minute bars since a symbol's session opened.

@@ -259,7 +259,7 @@ impl FeedTask {
         let followed = self.symbols.get(&snapshot.symbol)?;
         let symbol = snapshot.symbol.clone();
         let (owed, logged_from) = (followed.owed.list(), followed.logged_from);
-        let kept = Kept { snapshot, owed, logged_from, kept_at: Timestamp::now() };
+        let kept = Kept { snapshot, owed, logged_from, saved_at: Timestamp::now() };
         Some((symbol, snapshot_codec::encode(&kept)))
     }
 

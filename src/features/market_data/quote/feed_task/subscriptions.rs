@@ -48,7 +48,7 @@ impl FeedTask {
             if self.symbols.contains_key(&symbol) {
                 continue;
             }
-            match snapshot_codec::decode(&bytes).filter(|kept| kept.kept_at >= oldest) {
+            match snapshot_codec::decode(&bytes).filter(|kept| kept.saved_at >= oldest) {
                 Some(Kept { logged_from, .. }) => {
                     self.parts.live.set(&symbol, Live { tracked: false, logged_from });
                 }
@@ -161,7 +161,7 @@ impl FeedTask {
         let task = async move {
             let outcome = fetch::resolve(&parts, &symbol).await;
             // The task may be gone: then nobody wants to know.
-            drop(fetches.send(Fetched::Resolved(symbol, outcome)).await);
+            drop(fetches.send(Fetched::Resolved(symbol, outcome.map(Box::new))).await);
         };
         drop(self.parts.lifecycle.spawn("resolve symbol", Box::pin(task)));
         self.show_lookups();

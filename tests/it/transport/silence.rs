@@ -1,0 +1,131 @@
+//! Connections that say nothing, stop half-way, or do not listen, in paused time: nothing else
+//! happens, so time passes at once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::raw::{ACK, END_HEADERS, Frame, GOAWAY, HEADERS, PING, PREFACE, Raw, call};
+use super::{Alone, GET_HEALTH, GET_SERVER_INFO};
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_begin_to_speak_is_closed() {
+    let server = Alone::start(None).await;
+    for said in [&b""[..], b"P", &PREFACE[..23]] {
+        let started = Instant::now();
+        let mut raw = Raw::connect(server.address).await;
+        raw.send(said).await;
+        raw.until_closed().await;
+        assert_eq!(started.elapsed().as_secs(), 10, "after `{}`", said.escape_ascii());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dribbling_gives_no_more_time() {
+    let server = Alone::start(None).await;
+    let started = Instant::now();
+    let mut raw = Raw::connect(server.address).await;
+    for byte in PREFACE {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if !raw.try_send(&[*byte]).await {
+            break;
+        }
+    }
+    assert!(raw.until_closed().await.len() <= 1);
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_answer_pings_is_closed() {
+    let server = Alone::start(None).await;
+    let mut raw = Raw::greeted(server.address).await;
+    let started = Instant::now();
+    let frames = raw.until_closed().await;
+    assert!(frames.iter().any(|frame| frame.kind == PING), "{frames:?}");
+    assert_eq!(started.elapsed().as_secs(), 50, "asked after 30 s, given 20 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_answers_pings_may_be_silent_for_as_long_as_it_likes() {
+    let server = Alone::start(None).await;
+    let mut raw = Raw::greeted(server.address).await;
+    for _ in 0..10 {
+        let ping = loop {
+            let frame = raw.frame().await.expect("it is open");
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                break frame;
+            }
+        };
+        raw.send(&Frame::new(PING, ACK, 0, ping.payload).bytes()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_takes_no_new_calls_and_keeps_its_open_ones() {
+    let server = Alone::start(None).await;
+    let started = Instant::now();
+    let mut raw = Raw::greeted(server.address).await;
+    let open = Frame::new(HEADERS, END_HEADERS, 1, call(GET_SERVER_INFO));
+    raw.send(&open.bytes()).await;
+    let goaway = raw.next(GOAWAY).await.unwrap();
+    assert_eq!(goaway.reason(), 0, "nobody did anything wrong");
+    let age = started.elapsed();
+    assert!((54..=67).contains(&(age.as_secs() / 60)), "{age:?}");
+    // Its stream lives on: hours later it is still there.
+    while started.elapsed() < age * 5 {
+        let frame = raw.frame().await.expect("it is open");
+        if frame.kind == PING && frame.flags & ACK == 0 {
+            raw.send(&Frame::new(PING, ACK, 0, frame.payload).bytes()).await;
+        }
+    }
+}
+
+/// An answer that never arrives because the reader's window is shut.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_is_dropped() {
+    let server = Alone::start(None).await;
+    let socket = TcpStream::connect(server.address).await.unwrap();
+    let (mut client, connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, Bytes>(socket)
+        .await
+        .unwrap();
+    drop(tokio::spawn(connection));
+    let request = http::Request::post(format!("http://test{GET_HEALTH}"))
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
+    let (answer, mut body) = client.send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+    let started = Instant::now();
+    let mut answer = answer.await.unwrap().into_body();
+    let reset = answer.data().await.unwrap().unwrap_err();
+    assert_eq!(reset.reason(), Some(h2::Reason::CANCEL), "{reset}");
+    assert_eq!(started.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_ends_idle_connections_at_once_and_busy_ones_with_their_last_call() {
+    let server = Alone::start(None).await;
+    let mut stranger = Raw::connect(server.address).await;
+    let mut idle = Raw::greeted(server.address).await;
+    let mut busy = Raw::greeted(server.address).await;
+    let open = Frame::new(HEADERS, END_HEADERS, 1, call(GET_SERVER_INFO));
+    busy.send(&open.bytes()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = Instant::now();
+    server.draining.cancel();
+    stranger.until_closed().await;
+    assert_eq!(idle.next(GOAWAY).await.unwrap().reason(), 0);
+    idle.next(GOAWAY).await;
+    idle.until_closed().await;
+    assert_eq!(started.elapsed().as_secs(), 0);
+    assert!(busy.next(GOAWAY).await.is_some());
+    // It is asked twice: after the second time the stream's number is the last.
+    assert_eq!(busy.next(GOAWAY).await.unwrap().payload[..4], 1_u32.to_be_bytes());
+    assert!(TcpStream::connect(server.address).await.is_err(), "nothing is accepted");
+    drop(server);
+    busy.until_closed().await;
+}
