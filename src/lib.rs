@@ -12,3 +12,7 @@ pub mod features;
 pub mod infrastructure;
 pub mod proto;
 pub mod simulator;
+
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use super::StartError;
 use super::guard::GuardFiles;
@@ -13,6 +14,7 @@ use crate::common::config::{Settings, TradingViewAuth};
 use crate::common::error::with_causes;
 use crate::common::shutdown::Lifecycle;
 use crate::infrastructure::persistence::{Cache, CacheConfig, Database, DatabaseConfig};
+use crate::infrastructure::spool::Spool;
 use crate::infrastructure::tradingview::{
     ConfigError, Credentials, TradingView, TradingViewConfig,
 };
@@ -23,6 +25,7 @@ pub(super) struct Connected {
     pub(super) cache: Cache,
     pub(super) provider: Arc<TradingView>,
     pub(super) files: GuardFiles,
+    pub(super) spool: Option<Spool>,
     pub(super) listener: TcpListener,
     pub(super) address: SocketAddr,
     pub(super) metrics: Option<Metrics>,
@@ -44,7 +47,8 @@ pub(super) async fn everything(
     let connected = all(database, cache, provider, files, listener);
     let ((database, cache, provider, files, (listener, address)), metrics) =
         both(connected, metrics)?;
-    Ok(Connected { database, cache, provider, files, listener, address, metrics })
+    let spool = spool(settings, lifecycle).await;
+    Ok(Connected { database, cache, provider, files, spool, listener, address, metrics })
 }
 
 pub(super) async fn database(
@@ -62,6 +66,23 @@ pub(super) async fn database(
     };
     let database = Database::connect(config, lifecycle.tracker().clone()).await;
     database.map_err(|error| error.to_string())
+}
+
+/// Where closed bars wait while the database is away. A folder that cannot be used, or that another
+/// process uses, is no reason not to start.
+async fn spool(settings: &Settings, lifecycle: &Lifecycle) -> Option<Spool> {
+    let (folder, tasks) = (&settings.data_dir, lifecycle.tracker().clone());
+    match Spool::open(folder, settings.spool_max_bytes, tasks).await {
+        Ok(spool) => Some(spool),
+        Err(error) => {
+            warn!(
+                %error,
+                "no spool in DATA_DIR `{}`: while the database is away, bars wait in memory only",
+                folder.display()
+            );
+            None
+        }
+    }
 }
 
 pub(super) async fn cache(settings: &Settings) -> Result<Cache, String> {

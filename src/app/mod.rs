@@ -84,15 +84,14 @@ impl App {
     pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
-        let Connected { database, cache, provider, files, listener, address, metrics } =
+        let Connected { database, cache, provider, files, spool, listener, address, metrics } =
             connect::everything(&settings, &lifecycle).await?;
         let transport =
             Transport::new(settings.connections_per_address).with_tls(files.tls.clone());
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
-        let live = LiveSeries::default();
         let sessions = Sessions::new(database.clone());
-        let events = EventBus::new();
+        let (live, events) = (LiveSeries::default(), EventBus::new());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -102,11 +101,12 @@ impl App {
             history: Arc::clone(&provider) as _,
             live: live.clone(),
             events: events.clone(),
+            spool,
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch).await;
-        let quotes = quotes.map_err(|error| StartError::of(&error))?;
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
+        let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = server_info(&settings, &database, &cache, &*provider);

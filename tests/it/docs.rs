@@ -44,3 +44,38 @@ fn the_readmes_settings_are_the_ones_the_code_reads() {
     let (documented, _) = rest.split_once("<!-- /settings -->").unwrap();
     assert_eq!(documented.trim(), printed.trim(), "README.md should hold this table:\n{printed}");
 }
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let sources = ["tests/it", "src"]
+        .map(|folder| sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)));
+    let sources: Vec<(String, String)> = sources.into_iter().flatten().collect();
+    let document = document("docs/promises.md");
+    let rows = document.lines().filter(|line| line.starts_with('|')).skip(2);
+    let mut count = 0;
+    for row in rows {
+        let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split(", ").collect();
+        for test in tests {
+            let named = test.trim().trim_matches('`');
+            let (module, function) = named.rsplit_once("::").unwrap_or_else(|| panic!("{row}"));
+            let file = module.replace("::", "/");
+            let exists = |(path, text): &(String, String)| {
+                path.contains(&format!("/{file}")) && text.contains(&format!("fn {function}("))
+            };
+            assert!(sources.iter().any(exists), "there is no test `{named}`");
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "the table is not read");
+}
+
+/// Every source file below `folder`: its path and its text.
+fn sources(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let files = files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "rs"));
+    let read =
+        |path: std::path::PathBuf| (path.display().to_string(), fs::read_to_string(&path).unwrap());
+    let below = folders.iter().flat_map(|folder| sources(folder));
+    files.map(read).chain(below).collect()
+}

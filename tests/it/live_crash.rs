@@ -59,14 +59,14 @@ impl Chance {
 }
 
 /// A server, with what talks to it.
-struct Run {
-    server: Server,
-    quotes: QuoteStreamClient<Channel>,
-    market_data: MarketDataClient<Channel>,
+pub struct Run {
+    pub server: Server,
+    pub quotes: QuoteStreamClient<Channel>,
+    pub market_data: MarketDataClient<Channel>,
 }
 
 impl Run {
-    async fn start(folder: &Path, settings: &BTreeMap<String, String>) -> Self {
+    pub async fn start(folder: &Path, settings: &BTreeMap<String, String>) -> Self {
         let server = Server::start(folder, settings).await;
         let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
         let market_data = server.market_data().await;
@@ -122,13 +122,13 @@ async fn follow(client: &mut QuoteStreamClient<Channel>, cursor: &mut String, se
 
 /// What the bars are to be once the replay is over: closed ones, and the forming one where there is
 /// one.
-struct Oracle {
+pub struct Oracle {
     closed: Vec<(Interval, Vec<ExportedBar>)>,
     forming: Vec<(Interval, ExportedBar)>,
 }
 
 impl Oracle {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let minutes = real_minutes();
         let mut closed = vec![(Interval::Interval1m, minutes.clone())];
         let mut forming = Vec::new();
@@ -167,7 +167,7 @@ impl Oracle {
     }
 
     /// Waits until all is right: what was missed is fetched again by itself.
-    async fn until_right(&self, run: &mut Run, simulator: &SimulatorProcess) {
+    pub async fn until_right(&self, run: &mut Run, simulator: &SimulatorProcess) {
         let mut last = None;
         let right = async {
             loop {
@@ -214,7 +214,7 @@ fn newest(minutes: &[ExportedBar], interval: shared::Interval) -> ExportedBar {
 }
 
 /// The forming bar, as it is told.
-async fn current(
+pub async fn current(
     quotes: &mut QuoteStreamClient<Channel>,
     interval: Interval,
 ) -> Option<ExportedBar> {
@@ -279,7 +279,7 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
 }
 
 /// Waits until some minutes are stored.
-async fn until_stored(run: &mut Run, minutes: usize) {
+pub async fn until_stored(run: &mut Run, minutes: usize) {
     let stored = async {
         while exported(&mut run.market_data, ES, Interval::Interval1m).await.len() < minutes {
             sleep(Duration::from_millis(5)).await;

@@ -23,3 +23,7 @@ pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[path = "../../../tests/fuzz/settings.rs"]
+mod fuzz;

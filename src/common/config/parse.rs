@@ -115,6 +115,18 @@ pub(super) fn duration(from: Duration, to: Duration) -> impl Fn(&str) -> Result<
     }
 }
 
+/// A number of bytes, with a unit: `64KiB`, `256MiB`, `1GiB`.
+pub(super) fn size(from: u64, to: u64) -> impl Fn(&str) -> Result<u64, Problem> {
+    move |value| {
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+        let read = units.iter().find_map(|(unit, shift)| {
+            let number: u64 = value.strip_suffix(unit)?.trim_end().parse().ok()?;
+            number.checked_mul(1 << shift)
+        });
+        read.filter(|size| (from..=to).contains(size)).ok_or(None)
+    }
+}
+
 pub(super) fn database_name(value: &str) -> Result<String, Problem> {
     let allowed = |c: char| !c.is_whitespace() && !c.is_control() && !"/\\.\"$*<>:|?".contains(c);
     if value.len() <= 63 && value.chars().all(allowed) { Ok(value.to_owned()) } else { Err(None) }

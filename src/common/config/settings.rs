@@ -31,8 +31,10 @@ pub struct Settings {
     pub environment: Environment,
     /// What is logged, and how.
     pub log: LogSettings,
-    /// Where the embedded database keeps its files.
+    /// Where the embedded database keeps its files, and bars wait for one that is away.
     pub data_dir: PathBuf,
+    /// Most bytes that bars may take while they wait.
+    pub spool_max_bytes: u64,
     /// The MongoDB to use instead of the embedded database.
     pub mongodb: Option<MongoDbSettings>,
     /// The Redis to use as the cache instead of memory.
@@ -218,6 +220,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     });
     let log = log(reader);
     let data_dir = reader.read(&t::DATA_DIR, parse::path);
+    let spool_max_bytes = reader.read(&t::SPOOL_MAX_SIZE, parse::size(64 << 10, 1 << 40));
     let mongodb = mongodb(reader);
     let redis = parse::driver_url(&["redis", "rediss"]);
     let redis_url = reader.read(&t::REDIS_URL, redis).map(SecretUrl::new);
@@ -235,6 +238,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         environment: environment?,
         log: log?,
         data_dir: data_dir?,
+        spool_max_bytes: spool_max_bytes?,
         mongodb: mongodb?,
         redis_url,
         tradingview: tradingview?,

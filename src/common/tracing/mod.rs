@@ -18,3 +18,7 @@ pub use otlp::{TraceError, flush};
 pub use spans::{database_span, http_span, inject_context, provider_span, task_span, traced};
 pub(crate) use spans::{request_ended, request_span, rpc_ended};
 pub use subscriber::{LogFormat, SubscriberError, init, subscriber};
+
+#[cfg(test)]
+#[path = "../../../tests/fuzz/calls.rs"]
+mod fuzz;

@@ -20,3 +20,7 @@ pub use live_series::{FormingBars, Live, LiveSeries};
 pub use page_token::PageTokenInvalid;
 pub use read_error::ReadError;
 pub use sessions::Sessions;
+
+#[cfg(test)]
+#[path = "../../../tests/fuzz/tokens.rs"]
+mod fuzz;

@@ -27,3 +27,7 @@ pub const PROVIDER: &str = "tradingview";
 
 /// What a browser says it is; the site is less friendly to what is none.
 const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36";
+
+#[cfg(test)]
+#[path = "../../../tests/fuzz/tradingview.rs"]
+mod fuzz;

@@ -203,6 +203,22 @@ async fn garbage_fails_all_that_is_under_way_and_drops_the_connection() {
 }
 
 #[tokio::test]
+async fn a_message_of_100_mb_ends_the_connection_and_the_next_request_has_a_new_one() {
+    let server = Server::start().await;
+    let client = server.client();
+    let (page, ()) = both(client.page("NYSE:IBM"), async {
+        let mut connection = server.greet().await;
+        connection.request().await;
+        connection.raw_in_vain(frame(&"x".repeat(100 << 20))).await;
+    })
+    .await;
+    unavailable(&page.unwrap_err(), Phase::History);
+    let (page, _) =
+        both(client.page("NYSE:IBM"), async { server.greet().await.serve(10).await }).await;
+    assert!(page.is_ok());
+}
+
+#[tokio::test]
 async fn a_refused_handshake_names_its_phase() {
     let server = Server::start().await;
     let client = server.client();

@@ -127,6 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends a text as it is.
+    /// Says something that the client need not listen to until its end.
+    pub async fn raw_in_vain(&mut self, text: String) {
+        drop(self.socket.send(Message::text(text)).await);
+    }
+
     pub async fn raw(&mut self, text: String) {
         self.socket.send(Message::text(text)).await.unwrap();
     }

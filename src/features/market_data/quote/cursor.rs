@@ -74,7 +74,12 @@ impl Cursor {
         if text.len() > MAX_PAGE_TOKEN_LENGTH {
             return None;
         }
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let read = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        // A damaged one may still read as another place.
+        Self::read(&read).filter(|cursor| cursor.encode() == text)
+    }
+
+    fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         if parts.next()? != VERSION {
             return None;

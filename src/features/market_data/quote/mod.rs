@@ -1,23 +1,31 @@
 //! The live side: the feed, the bars built from it, the newest values, and the streams.
 //!
-//! One task owns the feed and the bars (`feed_task`); one writes what it decides (`writer`); the
-//! `hub` holds what is new, and streams look there.
+//! One task owns the feed and the bars (`feed_task`); one writes what it decides (`writer`), whether
+//! the database is there or not (`backlog`); the `hub` holds what is new, and streams look there.
 
+mod backlog;
 mod bar_reader;
 mod catch_up;
 mod commands;
+mod copier;
 mod cursor;
 mod feed_state;
 mod feed_task;
 mod follow;
 mod hub;
+mod job;
+mod ledger;
 mod meter;
 mod pace;
 mod queries;
 mod quote_error;
 mod quote_service;
+mod reroll;
+mod retention;
 mod ring;
+mod scribe;
 mod snapshot_codec;
+mod spool_codec;
 mod stored_bars;
 mod stream_bars;
 mod stream_quotes;
@@ -59,3 +67,7 @@ pub fn register(mediator: MediatorBuilder, service: &QuoteService) -> MediatorBu
         .register(StreamQuotesHandler { service: service.clone() })
         .register(StreamBarsHandler { service: service.clone() })
 }
+
+#[cfg(test)]
+#[path = "../../../../tests/fuzz/live.rs"]
+mod fuzz;

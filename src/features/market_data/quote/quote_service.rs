@@ -1,20 +1,23 @@
 //! What handlers hold of the feed: commands to its task, and what the hub says.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::backlog;
 use super::feed_state::{FeedState, Subscription};
 use super::feed_task::{Command, FeedTask, Verdict};
 use super::follow::Follow;
 use super::hub::Hub;
+use super::ledger::Ledger;
 use super::meter::{observe_feed, observe_queue};
 use super::pace::StreamPace;
 use super::queries::NamedQuote;
@@ -30,9 +33,12 @@ use crate::features::market_data::{FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::cache::keys::latest_quote;
 use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache};
+use crate::infrastructure::spool::Spool;
 
 /// Commands that wait for the feed's task at most.
 const COMMANDS: usize = 1_024;
+/// Subscriptions that are changed at a time, about.
+const TURNS: usize = 64;
 /// How long a stream waits to learn whether the provider knows its symbols.
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a reader of stored bars waits for the one that is forming.
@@ -70,6 +76,8 @@ pub struct QuoteServiceParts {
     pub live: LiveSeries,
     /// Who is told of bars.
     pub events: EventBus<DomainEvent>,
+    /// Where closed bars wait while the database is away; in memory where there is none.
+    pub spool: Option<Spool>,
     /// When to stop, and where tasks run.
     pub lifecycle: Lifecycle,
 }
@@ -88,14 +96,16 @@ pub struct QuoteService {
     sessions: Sessions,
     commands: mpsc::Sender<Command>,
     released: mpsc::UnboundedSender<Command>,
+    /// Held by whoever changes a subscription: one of these for each symbol.
+    turns: Arc<[Mutex<()>; TURNS]>,
     stopping: CancellationToken,
     pace: StreamPace,
     watch: StreamWatch,
 }
 
 impl QuoteService {
-    /// Repairs what a crash left in the bar log, restores subscriptions and forming bars, and
-    /// starts the feed's task. `epoch` tells this start of the server from others.
+    /// Repairs what a crash left in the bar log, stores what waits in the spool, restores
+    /// subscriptions and forming bars, and starts the feed's task. `epoch` tells this start of the server from others.
     pub async fn start_up(
         parts: QuoteServiceParts,
         options: FeedOptions,
@@ -103,6 +113,10 @@ impl QuoteService {
     ) -> Result<Self, DatabaseError> {
         let database = parts.database.clone();
         database.bar_log().recover().await?;
+        if let Some(spool) = &parts.spool {
+            let ledger = Ledger::new(database.clone(), parts.series.clone());
+            backlog::store_left(&ledger, spool).await?;
+        }
         let hub = Hub::new(epoch, database.bar_log().head().await?.last());
         let (commands, received) = mpsc::channel(COMMANDS);
         let (released, given_up) = mpsc::unbounded_channel();
@@ -113,6 +127,7 @@ impl QuoteService {
             sessions: parts.sessions.clone(),
             commands,
             released,
+            turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
             stopping: parts.lifecycle.draining(),
             pace: options.streams,
             watch: StreamWatch::new(options.streams.slow_after),
@@ -157,11 +172,20 @@ impl QuoteService {
 
     /// Follows `symbol` until told otherwise.
     pub async fn subscribe(&self, symbol: Symbol) -> Result<Subscription, QuoteError> {
-        self.ask(|answer| Command::Subscribe(symbol, answer)).await?
+        let _turn = self.turn(&symbol).await;
+        let row = self.ask(|answer| Command::Subscribing(symbol, answer)).await?;
+        // Not by the feed's task: the feed does not wait for the database.
+        self.database.subscriptions().put(&row).await?;
+        self.ask(|answer| Command::Subscribe(row, answer)).await
     }
 
     /// Follows `symbol` no longer.
     pub async fn unsubscribe(&self, symbol: Symbol) -> Result<Subscription, QuoteError> {
+        let _turn = self.turn(&symbol).await;
+        if !self.subscriptions().await?.iter().any(|each| each.symbol == symbol) {
+            return Err(QuoteError::NotSubscribed(symbol));
+        }
+        self.database.subscriptions().delete(&symbol).await?;
         self.ask(|answer| Command::Unsubscribe(symbol, answer)).await?
     }
 
@@ -268,6 +292,14 @@ impl QuoteService {
         let epoch = self.hub.epoch();
         let quote = SequencedQuote { quote: latest.quote, sequence: latest.sequence, epoch };
         Some(NamedQuote { symbol: symbol.clone(), quote })
+    }
+
+    /// Changes of one subscription happen one after the other.
+    async fn turn(&self, symbol: &Symbol) -> Option<MutexGuard<'_, ()>> {
+        let mut hash = DefaultHasher::new();
+        symbol.hash(&mut hash);
+        let place = usize::try_from(hash.finish() % TURNS as u64).ok()?;
+        Some(self.turns.get(place)?.lock().await)
     }
 
     /// What was copied to the cache, by whoever follows `symbol` or did a moment ago.

@@ -54,11 +54,11 @@ pub(super) struct Kept {
 }
 
 /// Microseconds since 1970.
-type Range = (i64, i64);
+pub(super) type Range = (i64, i64);
 /// Open, high, low, close, volume.
-type Values = (f64, f64, f64, f64, Option<f64>);
+pub(super) type Values = (f64, f64, f64, f64, Option<f64>);
 /// Open time, values, revision, source, ticks.
-type Told = (i64, Values, u32, String, Option<u32>);
+pub(super) type Told = (i64, Values, u32, String, Option<u32>);
 
 #[derive(Serialize, Deserialize)]
 struct Minute {
@@ -224,12 +224,12 @@ fn read_parent(bar: Parent) -> Option<ParentBar> {
     })
 }
 
-fn told(bar: &StoredBar) -> Told {
+pub(super) fn told(bar: &StoredBar) -> Told {
     let source = bar.source.to_string();
     (time(bar.open_time), values(&bar.values), bar.revision(), source, bar.tick_count)
 }
 
-fn read_told((open, values, revision, source, ticks): Told) -> Option<StoredBar> {
+pub(super) fn read_told((open, values, revision, source, ticks): Told) -> Option<StoredBar> {
     let source: BarSource = source.parse().ok()?;
     let mut bar = StoredBar::with_revision(read_time(open), read_values(values)?, revision, source);
     bar.tick_count = ticks;
@@ -253,18 +253,18 @@ fn read_values((open, high, low, close, volume): Values) -> Option<Ohlcv> {
     Ohlcv::new(open, high, low, close, volume).ok()
 }
 
-fn range(range: BarRange) -> Range {
+pub(super) fn range(range: BarRange) -> Range {
     (time(range.open()), time(range.close()))
 }
 
-fn read_range((open, close): Range) -> Option<BarRange> {
+pub(super) fn read_range((open, close): Range) -> Option<BarRange> {
     BarRange::new(read_time(open), read_time(close))
 }
 
-fn time(time: Timestamp) -> i64 {
+pub(super) fn time(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-fn read_time(microseconds: i64) -> Timestamp {
+pub(super) fn read_time(microseconds: i64) -> Timestamp {
     Timestamp::from_microsecond(microseconds).unwrap_or(Timestamp::MIN)
 }

@@ -225,3 +225,7 @@ fn database_error(error: rusqlite::Error) -> DatabaseError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct SqliteCause(#[source] rusqlite::Error);
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod disk_tests;

@@ -51,3 +51,7 @@ pub(super) fn feed(
     .flatten_stream()
     .boxed()
 }
+
+#[cfg(test)]
+#[path = "../../../../tests/fuzz/quotes.rs"]
+mod fuzz;

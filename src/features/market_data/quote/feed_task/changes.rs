@@ -10,8 +10,8 @@ use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
 use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
+use crate::features::market_data::quote::job::{Decided, Job};
 use crate::features::market_data::quote::ring::LiveChange;
-use crate::features::market_data::quote::writer::{Decided, Job};
 
 impl FeedTask {
     /// Closes what is due and hands on all that was decided.

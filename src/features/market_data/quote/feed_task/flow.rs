@@ -2,24 +2,25 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::time::{Duration, timeout};
 use tracing::warn;
 
 use super::FeedTask;
 use super::changes::forming_bars;
-use crate::domain::ohlcv::StoredBar;
 use crate::domain::ohlcv::services::TrackSnapshot;
 use crate::domain::quote::{Quote, QuoteEffect, QuoteTick, QuoteUpdate};
 use crate::domain::shared::{Series, Symbol};
-use crate::domain::sync::SyncDiff;
+use crate::features::market_data::quote::copier::Copies;
 use crate::features::market_data::quote::feed_state::Connection;
 use crate::features::market_data::quote::hub::LatestQuote;
+use crate::features::market_data::quote::job::Job;
 use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::features::market_data::quote::wire;
-use crate::features::market_data::quote::writer::Job;
 use crate::infrastructure::interfaces::{FeedEvent, FeedState, ProviderError, UpdateKind};
-use crate::infrastructure::persistence::cache::keys::{
-    CURRENT_BAR_TTL, QUOTE_TTL, current_bar, latest_quote,
-};
+use crate::infrastructure::persistence::cache::keys::{current_bar, latest_quote};
+
+/// How long a stop waits until all bars are in the database, or on disk behind it.
+const SAFE_WITHIN: Duration = Duration::from_secs(5);
 
 impl FeedTask {
     /// Takes in what came, and tells what came of it once.
@@ -185,26 +186,41 @@ impl FeedTask {
         self.hub.put_quotes(&quotes);
     }
 
-    /// Copies the newest quotes and forming bars to streams and cache, coalesced.
+    /// Tells streams the forming bars that changed, and copies them and the newest quotes to the
+    /// cache, coalesced.
     pub(super) fn copy(&mut self) {
         let symbols = std::mem::take(&mut self.uncopied);
-        let (mut quotes, mut bars, mut forming) = (Vec::new(), Vec::new(), Vec::new());
-        for symbol in symbols {
-            let Some(followed) = self.symbols.get(&symbol) else { continue };
-            let latest = LatestQuote { quote: followed.quote, sequence: followed.sequence };
-            let value = wire::encode_quote(&symbol, &latest, self.hub.epoch());
-            quotes.push((latest_quote(&symbol), value));
-            let Some(id) = followed.id else { continue };
+        let mut forming = Vec::new();
+        for symbol in &symbols {
+            let Some(id) = self.symbols.get(symbol).and_then(|each| each.id) else { continue };
             for (interval, bar) in forming_bars(&self.manager, id) {
-                let series = Series::new(symbol.clone(), interval);
-                bars.push((current_bar(&series), wire::encode_bar(&bar)));
-                forming.push((series, bar));
+                forming.push((Series::new(symbol.clone(), interval), bar));
             }
         }
         self.hub.put_forming(forming);
-        let job = Job::Copy { quotes, bars, ttls: (QUOTE_TTL, CURRENT_BAR_TTL) };
-        // A copy that the writer has no time for is made again with the next change.
-        drop(self.jobs.try_send(job));
+        self.uncached.extend(symbols);
+        self.copy_to_cache();
+    }
+
+    /// A cache that is not done with the last copy gets the next one later.
+    fn copy_to_cache(&mut self) {
+        let Some(place) = self.copies.try_reserve().ok().filter(|_| !self.uncached.is_empty())
+        else {
+            return;
+        };
+        let mut copies = Copies::default();
+        for symbol in std::mem::take(&mut self.uncached) {
+            let Some(followed) = self.symbols.get(&symbol) else { continue };
+            let latest = LatestQuote { quote: followed.quote, sequence: followed.sequence };
+            let value = wire::encode_quote(&symbol, &latest, self.hub.epoch());
+            copies.quotes.push((latest_quote(&symbol), value));
+            let Some(id) = followed.id else { continue };
+            for (interval, bar) in forming_bars(&self.manager, id) {
+                let series = Series::new(symbol.clone(), interval);
+                copies.bars.push((current_bar(&series), wire::encode_bar(&bar)));
+            }
+        }
+        place.send(copies);
     }
 
     /// Writes down what a crash would cost, behind all bars that are decided by now.
@@ -256,17 +272,16 @@ impl FeedTask {
         }
         let (done, finished) = tokio::sync::oneshot::channel();
         self.write(Job::Barrier(done)).await;
-        if finished.await.is_err() {
-            warn!("the writer ended before all bars were written");
+        if !matches!(timeout(SAFE_WITHIN, finished).await, Ok(Ok(()))) {
+            warn!("the feed stops while bars wait to be written");
         }
     }
 
     pub(super) async fn flush_symbol(&mut self, symbol: &Symbol) {
         let Some(id) = self.symbols.get(symbol).and_then(|followed| followed.id) else { return };
         for (interval, bar) in forming_bars(&self.manager, id) {
-            let inserted: Vec<StoredBar> = vec![bar.stored];
-            let diff = SyncDiff { inserted, ..SyncDiff::default() };
-            self.write(Job::Forming(Series::new(symbol.clone(), interval), diff)).await;
+            let series = Series::new(symbol.clone(), interval);
+            self.write(Job::Forming(series, bar.stored)).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! A symbol begins to be followed: its session is known, then the provider has confirmed it.
 
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::fetch;
 use super::followed::Progress;
@@ -10,9 +10,9 @@ use crate::domain::ohlcv::services::{FeedClock, Seed};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::Symbol;
 use crate::features::market_data::Live;
+use crate::features::market_data::quote::job::Job;
 use crate::features::market_data::quote::snapshot_codec::Kept;
 use crate::infrastructure::interfaces::{FeedCommand, ProviderError};
-use crate::infrastructure::persistence::Subscribed;
 
 impl FeedTask {
     /// The session is known: the bars go on where they were kept, and the provider is asked to
@@ -93,7 +93,9 @@ impl FeedTask {
         if followed.logged_from.is_none() {
             let first = followed.quote.last_time.unwrap_or(now);
             followed.logged_from = Some(first);
-            self.keep_logged_from(symbol).await;
+            if followed.subscribed_at.is_some() {
+                self.write(Job::LoggedFrom(symbol.clone(), first)).await;
+            }
         }
         let logged_from = self.symbols.get(symbol).and_then(|each| each.logged_from);
         self.parts.live.set(symbol, Live { tracked: true, logged_from });
@@ -113,16 +115,6 @@ impl FeedTask {
         let is_told = self.manager.last_tick(id).is_some_and(|last| last >= closed);
         if let Some(joined) = joined.filter(|joined| !is_told && closed < *joined) {
             self.manager.outage(id, closed, joined, &mut self.changes);
-        }
-    }
-
-    async fn keep_logged_from(&mut self, symbol: &Symbol) {
-        let Some(followed) = self.symbols.get(symbol) else { return };
-        let Some(created_at) = followed.subscribed_at else { return };
-        let logged_from = followed.logged_from;
-        let row = Subscribed { symbol: symbol.clone(), created_at, logged_from };
-        if let Err(error) = self.parts.database.subscriptions().put(&row).await {
-            warn!(%symbol, %error, "where the log of {symbol} begins could not be kept");
         }
     }
 }

@@ -15,25 +15,29 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
 use super::QuoteError;
+use super::copier::{self, Copies};
 use super::feed_state::{Connection, FeedState, Subscription};
 use super::hub::Hub;
+use super::job::Job;
 use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
-use super::writer::{self, Job};
+use super::retention;
+use super::scribe::Scribe;
+use super::writer::{Standing, Writer};
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::{BarChange, BarManager};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::Live;
 use crate::infrastructure::interfaces::{FeedCommand, FeedEvent, ProviderError};
-use crate::infrastructure::persistence::DatabaseError;
+use crate::infrastructure::persistence::{DatabaseError, Subscribed};
 
 /// Updates that are taken at a time.
 const BATCH: usize = 1_024;
@@ -57,7 +61,11 @@ const SNAPSHOT_EVERY: Duration = Duration::from_millis(900);
 pub(super) enum Command {
     Start(oneshot::Sender<(FeedState, bool)>),
     Stop(oneshot::Sender<(FeedState, bool)>),
-    Subscribe(Symbol, oneshot::Sender<Result<Subscription, QuoteError>>),
+    /// What is to be stored when the symbol is subscribed.
+    Subscribing(Symbol, oneshot::Sender<Subscribed>),
+    /// It is stored.
+    Subscribe(Subscribed, oneshot::Sender<Subscription>),
+    /// It is stored no longer.
     Unsubscribe(Symbol, oneshot::Sender<Result<Subscription, QuoteError>>),
     Subscriptions(oneshot::Sender<Vec<Subscription>>),
     /// A stream begins: each symbol's verdict is sent as it is known.
@@ -94,6 +102,8 @@ pub(super) struct FeedTask {
     /// Repairs that are fetched at a time.
     repairing: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
+    copies: mpsc::Sender<Copies>,
+    standing: watch::Receiver<Standing>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
     names: HashMap<SymbolId, Symbol>,
@@ -105,8 +115,10 @@ pub(super) struct FeedTask {
     heard_at: Option<Timestamp>,
     /// Symbols whose newest quote is not told yet.
     changed_quotes: HashSet<Symbol>,
-    /// Symbols whose newest quote and forming bars are not copied yet.
+    /// Symbols whose forming bars are not told yet.
     uncopied: HashSet<Symbol>,
+    /// Symbols whose newest quote and forming bars are not in the cache yet.
+    uncached: HashSet<Symbol>,
     changes: Vec<BarChange>,
     meter: Meter,
 }
@@ -122,11 +134,17 @@ impl FeedTask {
     ) -> Result<Self, DatabaseError> {
         let (fetches, answers) = mpsc::channel(FETCHED);
         let (jobs, work) = mpsc::channel(WRITER_JOBS);
+        let (copies, to_copy) = mpsc::channel(1);
         let (rerolls, rerolled) = mpsc::unbounded_channel();
+        let (told, standing) = watch::channel(Standing::default());
         let meter = Meter::new();
-        let writer =
-            writer::Writer::new(&parts, options.log_retention, hub.clone(), rerolls, meter.clone());
+        let scribe = Scribe::new(&parts, hub.clone(), rerolls, meter.clone());
+        let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
+        drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), to_copy)));
+        let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
+        let trim = retention::run(database, options.log_retention, stopping);
+        drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
             parts,
@@ -139,6 +157,8 @@ impl FeedTask {
             fetches,
             repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
+            copies,
+            standing,
             symbols: HashMap::new(),
             names: HashMap::new(),
             link: None,
@@ -147,6 +167,7 @@ impl FeedTask {
             heard_at: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
+            uncached: HashSet::new(),
             changes: Vec::new(),
             meter,
         };
@@ -167,23 +188,28 @@ impl FeedTask {
         }
         loop {
             let due = self.due();
+            // Where nothing more can be kept, the feed is not read: what is missed is an outage.
+            let has_room = self.standing.borrow_and_update().has_room;
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
                 Some(command) = self.received.recv() => self.carry_out(command).await,
                 Some(release) = self.releases.recv() => self.carry_out(release).await,
-                _ = snapshot.tick() => self.save().await,
+                Ok(()) = self.standing.changed() => {}
                 _ = copy.tick() => {
                     self.copy();
                     self.observe();
                 }
-                Some(rerolled) = self.rerolled.recv() => self.take_rerolled(rerolled).await,
-                Some(fetched) = self.fetched.recv() => self.take_fetched(fetched).await,
-                events = next_events(&mut self.link) => match events {
+                _ = snapshot.tick(), if has_room => self.save().await,
+                Some(rerolled) = self.rerolled.recv(), if has_room => {
+                    self.take_rerolled(rerolled).await;
+                }
+                Some(fetched) = self.fetched.recv(), if has_room => self.take_fetched(fetched).await,
+                events = next_events(&mut self.link), if has_room => match events {
                     Some(events) => self.take_events(events).await,
                     None => self.link_ended().await,
                 },
-                () = sleep_until(due) => self.advance().await,
+                () = sleep_until(due), if has_room => self.advance().await,
             }
         }
         self.stop().await;
@@ -203,10 +229,8 @@ impl FeedTask {
                 self.stop().await;
                 drop(answer.send((self.status(), before)));
             }
-            Command::Subscribe(symbol, answer) => {
-                let outcome = self.subscribe(symbol).await;
-                drop(answer.send(outcome));
-            }
+            Command::Subscribing(symbol, answer) => drop(answer.send(self.subscribing(symbol))),
+            Command::Subscribe(stored, answer) => drop(answer.send(self.subscribe(&stored))),
             Command::Unsubscribe(symbol, answer) => {
                 let outcome = self.unsubscribe(symbol).await;
                 drop(answer.send(outcome));

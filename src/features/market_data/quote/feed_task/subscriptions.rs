@@ -67,23 +67,27 @@ impl FeedTask {
         })
     }
 
-    pub(super) async fn subscribe(&mut self, symbol: Symbol) -> Result<Subscription, QuoteError> {
-        let now = Timestamp::now();
+    /// What is to be stored when `symbol` is subscribed.
+    pub(super) fn subscribing(&self, symbol: Symbol) -> Subscribed {
         let known = self.symbols.get(&symbol).and_then(|followed| followed.subscribed_at);
-        let created_at = known.unwrap_or(now);
+        let created_at = known.unwrap_or_else(Timestamp::now);
         let logged_from = self.parts.live.of(&symbol).logged_from;
-        let row = Subscribed { symbol: symbol.clone(), created_at, logged_from };
-        self.parts.database.subscriptions().put(&row).await?;
-        self.entry(&symbol).subscribed_at = Some(created_at);
-        self.count();
-        self.begin(&symbol);
-        Ok(self.subscription(&symbol, created_at))
+        Subscribed { symbol, created_at, logged_from }
     }
 
+    /// A subscription is stored.
+    pub(super) fn subscribe(&mut self, stored: &Subscribed) -> Subscription {
+        let Subscribed { symbol, created_at, .. } = stored;
+        self.entry(symbol).subscribed_at = Some(*created_at);
+        self.count();
+        self.begin(symbol);
+        self.subscription(symbol, *created_at)
+    }
+
+    /// A subscription is no longer stored.
     pub(super) async fn unsubscribe(&mut self, symbol: Symbol) -> Result<Subscription, QuoteError> {
         let subscribed = self.symbols.get(&symbol).and_then(|followed| followed.subscribed_at);
         let Some(created_at) = subscribed else { return Err(QuoteError::NotSubscribed(symbol)) };
-        self.parts.database.subscriptions().delete(&symbol).await?;
         let last = self.subscription(&symbol, created_at);
         if let Some(followed) = self.symbols.get_mut(&symbol) {
             followed.subscribed_at = None;
@@ -148,6 +152,11 @@ impl FeedTask {
         }
         followed.progress = Progress::Resolving;
         let (symbol, fetches) = (symbol.clone(), self.fetches.clone());
+        if self.standing.borrow().is_behind {
+            // What was kept of it last is not in the database yet.
+            fetch::resolve_later(&self.parts, symbol, fetches);
+            return;
+        }
         let parts = self.parts.clone();
         let task = async move {
             let outcome = fetch::resolve(&parts, &symbol).await;

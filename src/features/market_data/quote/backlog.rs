@@ -1,0 +1,210 @@
+//! Jobs on their way to the database: a short queue in memory, and behind a database that is away
+//! the spool on disk. What is in the spool is always older than what is in memory.
+
+use std::collections::VecDeque;
+
+use tokio::time::{Duration, Instant};
+use tracing::{error, info, warn};
+
+use super::job::Job;
+use super::ledger::Ledger;
+use super::spool_codec;
+use crate::infrastructure::persistence::DatabaseError;
+use crate::infrastructure::spool::{Spool, SpoolEntry, SpoolError};
+
+/// Jobs that are joined into one write.
+const JOINED: usize = 64;
+/// Entries of the spool that are written at a time, and about how many bytes of them.
+const ENTRIES: (u32, usize) = (64, 1 << 20);
+/// Jobs that wait in memory for a slow database before they go to the spool.
+const SPILL_AT: usize = 256;
+/// Jobs that wait in memory where the spool cannot take them, before the feed waits.
+const MEMORY: usize = 1_024;
+/// How long a spool that refused is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Jobs that are being written.
+pub(super) struct Batch {
+    /// In order.
+    pub(super) jobs: Vec<Job>,
+    /// The last place of the spool that they came from; none where they came from memory.
+    pub(super) through: Option<i64>,
+}
+
+/// The jobs that are not written yet.
+pub(super) struct Backlog {
+    memory: VecDeque<Job>,
+    spool: Option<Spool>,
+    /// Whether the spool holds anything.
+    spooled: bool,
+    /// Whether jobs from memory are being written: what is behind them must not overtake them.
+    memory_in_flight: bool,
+    refused_at: Option<Instant>,
+    full: bool,
+}
+
+impl Backlog {
+    /// Nothing waits. Without a `spool`, all waits in memory.
+    pub(super) fn new(spool: Option<Spool>) -> Self {
+        Self {
+            memory: VecDeque::new(),
+            spool,
+            spooled: false,
+            memory_in_flight: false,
+            refused_at: None,
+            full: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, jobs: impl IntoIterator<Item = Job>) {
+        self.memory.extend(jobs);
+    }
+
+    /// Whether the feed may go on.
+    pub(super) fn has_room(&self) -> bool {
+        self.memory.len() < MEMORY
+    }
+
+    /// Whether nothing would be lost if the process ended now.
+    pub(super) fn is_safe(&self) -> bool {
+        self.memory.is_empty() && !self.memory_in_flight
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_safe() && !self.spooled
+    }
+
+    /// Whether anything waits on disk.
+    pub(super) const fn is_spooled(&self) -> bool {
+        self.spooled
+    }
+
+    /// The oldest jobs, to be written next. Each is answered by [`Self::written`] or
+    /// [`Self::not_written`] before the next is taken.
+    pub(super) async fn next(&mut self) -> Option<Batch> {
+        if let Some(spool) = self.spool.clone().filter(|_| self.spooled) {
+            match spool.oldest(ENTRIES.0, ENTRIES.1).await {
+                Ok(entries) if entries.is_empty() => self.emptied(),
+                Ok(entries) => {
+                    let through = entries.last().map(|(place, _)| *place);
+                    return Some(Batch { jobs: jobs(&entries), through });
+                }
+                Err(error) => {
+                    warn!(%error, "the spool cannot be read; it is tried again");
+                    return None;
+                }
+            }
+        }
+        let jobs: Vec<Job> = self.memory.drain(..self.memory.len().min(JOINED)).collect();
+        self.memory_in_flight = !jobs.is_empty();
+        self.memory_in_flight.then_some(Batch { jobs, through: None })
+    }
+
+    /// A batch is written.
+    pub(super) async fn written(&mut self, through: Option<i64>) {
+        self.memory_in_flight = false;
+        let (Some(through), Some(spool)) = (through, &self.spool) else { return };
+        self.refused_at = None;
+        if let Err(error) = spool.remove_through(through).await {
+            // Written again, which changes nothing.
+            warn!(%error, "what is written could not be removed from the spool");
+        }
+    }
+
+    /// A batch is not written, but for what is not in `jobs`.
+    pub(super) fn not_written(&mut self, jobs: Vec<Job>, through: Option<i64>) {
+        self.memory_in_flight = false;
+        if through.is_none() {
+            for job in jobs.into_iter().rev() {
+                self.memory.push_front(job);
+            }
+        }
+    }
+
+    /// Moves what waits in memory to the spool, where it has to: `away` where the database is.
+    pub(super) async fn spill(&mut self, away: bool) {
+        let wanted = away || self.spooled || self.memory.len() > SPILL_AT;
+        let resting = self.refused_at.is_some_and(|at| at.elapsed() < RETRY_AFTER);
+        if !wanted || resting || self.memory_in_flight || self.memory.is_empty() {
+            return;
+        }
+        let Some(spool) = &self.spool else { return };
+        match spool.append(spool_codec::encode(&self.memory)).await {
+            Ok(()) => {
+                if !self.spooled {
+                    info!("closed bars wait on disk until the database takes them");
+                }
+                (self.spooled, self.full, self.refused_at) = (true, false, None);
+                for job in self.memory.drain(..) {
+                    // Whoever waited may be gone.
+                    if let Job::Barrier(safe) = job {
+                        let _heard = safe.send(());
+                    }
+                }
+            }
+            Err(refusal) => self.refused(&refusal),
+        }
+    }
+
+    fn refused(&mut self, refusal: &SpoolError) {
+        self.refused_at = Some(Instant::now());
+        let is_full = *refusal == SpoolError::Full;
+        if is_full && !self.full {
+            error!(
+                "the spool is full: the feed waits for the database, and what it misses is fetched \
+                 from the provider again; see SPOOL_MAX_SIZE"
+            );
+        } else if !is_full {
+            warn!(error = %refusal, "the spool takes nothing; bars wait in memory");
+        }
+        self.full = is_full;
+    }
+
+    fn emptied(&mut self) {
+        (self.spooled, self.full) = (false, false);
+        info!("all bars that waited on disk are stored");
+    }
+}
+
+/// Stores what an earlier process has left in `spool`. It is published by the log alone: nobody
+/// listens yet.
+pub(super) async fn store_left(ledger: &Ledger, spool: &Spool) -> Result<(), DatabaseError> {
+    let mut count = 0;
+    loop {
+        let entries = match spool.oldest(ENTRIES.0, ENTRIES.1).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                error!(%error, "the spool that was left cannot be read; it is tried with the next start");
+                return Ok(());
+            }
+        };
+        let Some((through, _)) = entries.last() else { break };
+        ledger.store_all(jobs(&entries)).await?;
+        count += entries.len();
+        if let Err(error) = spool.remove_through(*through).await {
+            error!(%error, "what is stored could not be removed from the spool");
+            return Ok(());
+        }
+    }
+    if count > 0 {
+        info!(count, "stored what an earlier run had left on disk while the database was away");
+    }
+    Ok(())
+}
+
+/// What `entries` stand for; what is kept of several symbols is one job where it may be.
+fn jobs(entries: &[(i64, SpoolEntry)]) -> Vec<Job> {
+    let mut jobs = Vec::with_capacity(entries.len());
+    for (place, entry) in entries {
+        match (spool_codec::decode(entry), jobs.last_mut()) {
+            (Some(Job::Keep(more)), Some(Job::Keep(kept))) => kept.extend(more),
+            (Some(job), _) => jobs.push(job),
+            (None, _) => error!(place, "an entry of the spool cannot be read and is left out"),
+        }
+    }
+    jobs
+}
+
+#[cfg(test)]
+#[path = "backlog_tests.rs"]
+mod tests;

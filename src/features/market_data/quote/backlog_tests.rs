@@ -1,0 +1,122 @@
+//! The order of jobs between memory and disk, and their bounds.
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::domain::shared::Symbol;
+use crate::features::market_data::quote::job::Decided;
+use crate::features::market_data::quote::ring::LiveChange;
+use crate::infrastructure::persistence::{
+    Cache, CacheConfig, Database, DatabaseConfig, SeriesCache,
+};
+
+/// The smallest that the settings allow.
+const SMALL: u64 = 64 << 10;
+
+async fn spool(folder: &TempDir, bytes: u64) -> Spool {
+    Spool::open(folder.path(), bytes, TaskTracker::new()).await.unwrap()
+}
+
+fn job(number: i64) -> Job {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let symbol = Symbol::parse("CME:ES").unwrap();
+    let gap = LiveChange::Gap(symbol, at(number), at(number + 1));
+    Job::Decided(vec![Decided::Live(gap)])
+}
+
+fn names(jobs: &[Job]) -> Vec<String> {
+    jobs.iter().map(|job| format!("{job:?}")).collect()
+}
+
+fn named(numbers: impl IntoIterator<Item = i64>) -> Vec<String> {
+    numbers.into_iter().map(|number| format!("{:?}", job(number))).collect()
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_comes_first_again_and_nothing_overtakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(Some(spool(&folder, 1 << 20).await));
+    backlog.push([job(1), job(2)]);
+    let Batch { jobs, through } = backlog.next().await.unwrap();
+    backlog.push([job(3)]);
+    // What is being written may still come back: what is behind it waits.
+    backlog.spill(true).await;
+    assert!(!backlog.is_spooled());
+    backlog.not_written(jobs, through);
+    backlog.spill(true).await;
+    assert!(backlog.is_safe() && backlog.is_spooled());
+    backlog.push([job(4)]);
+    backlog.spill(false).await;
+    assert!(backlog.is_safe(), "memory is behind the disk, and goes there");
+
+    let Batch { jobs, through } = backlog.next().await.unwrap();
+    assert_eq!(names(&jobs), named(1..=4));
+    backlog.push([job(5)]);
+    backlog.spill(false).await;
+    backlog.written(through).await;
+    let Batch { jobs, through } = backlog.next().await.unwrap();
+    assert_eq!(names(&jobs), named([5]));
+    backlog.written(through).await;
+    assert!(backlog.next().await.is_none() && backlog.is_empty());
+
+    // From here on it is as if nothing had been.
+    backlog.push([job(6)]);
+    backlog.spill(false).await;
+    let Batch { jobs, through } = backlog.next().await.unwrap();
+    assert_eq!((names(&jobs), through), (named([6]), None));
+}
+
+#[tokio::test]
+async fn a_stop_waits_until_its_bars_are_on_disk_and_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(Some(spool(&folder, 1 << 20).await));
+    let (safe, mut told) = oneshot::channel();
+    backlog.push([job(1), Job::Barrier(safe)]);
+    assert!(told.try_recv().is_err());
+    backlog.spill(true).await;
+    told.try_recv().unwrap();
+    let Batch { jobs, .. } = backlog.next().await.unwrap();
+    assert_eq!(names(&jobs), named([1]));
+}
+
+#[tokio::test]
+async fn a_full_spool_leaves_the_rest_in_memory_and_then_there_is_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(Some(spool(&folder, SMALL).await));
+    let mut pushed = 0;
+    while backlog.has_room() {
+        assert!(pushed < 100_000, "it is not bounded");
+        backlog.push([job(pushed)]);
+        backlog.spill(true).await;
+        pushed += 1;
+    }
+    assert!(backlog.is_spooled() && !backlog.is_safe());
+    // Nothing is missing, and the order is kept.
+    let mut written = Vec::new();
+    while let Some(Batch { jobs, through }) = backlog.next().await {
+        written.extend(names(&jobs));
+        backlog.written(through).await;
+    }
+    assert_eq!(written, named(0..pushed));
+    assert!(backlog.has_room() && backlog.is_empty());
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_is_stored_before_anything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = spool(&folder, 1 << 20).await;
+    let symbol = Symbol::parse("CME:ES").unwrap();
+    let kept = |bytes: &'static [u8]| Job::Keep(vec![(symbol.clone(), bytes.into())]);
+    left.append(spool_codec::encode(&[kept(b"old"), job(1), kept(b"new")])).await.unwrap();
+    let config = DatabaseConfig::Sqlite { data_dir: folder.path().to_owned() };
+    let database = Database::connect(config, TaskTracker::new()).await.unwrap();
+    let cached = SeriesCache::new(Cache::connect(CacheConfig::Memory).await.unwrap());
+    store_left(&Ledger::new(database.clone(), cached), &left).await.unwrap();
+    assert_eq!(left.count().await.unwrap(), 0);
+    let state = database.feed_state().get(&symbol).await.unwrap();
+    assert_eq!(state.as_deref(), Some(b"new".as_slice()));
+    database.close().await;
+}

@@ -1,0 +1,145 @@
+//! The queue, with files that are cut off, damaged and full.
+
+use std::fs::{self, OpenOptions};
+
+use tempfile::TempDir;
+
+use super::*;
+
+const ROOMY: u64 = 16 << 20;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+async fn open(folder: &TempDir) -> Spool {
+    Spool::open(folder.path(), ROOMY, TaskTracker::new()).await.unwrap()
+}
+
+fn plain(text: &str) -> SpoolEntry {
+    SpoolEntry { subject: None, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+fn about(subject: &str, text: &str) -> SpoolEntry {
+    SpoolEntry { subject: Some(subject.to_owned()), ..plain(text) }
+}
+
+async fn texts(spool: &Spool) -> Vec<String> {
+    let entries = spool.oldest(1_000, usize::MAX).await.unwrap();
+    assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b));
+    let text = |(_, entry): (i64, SpoolEntry)| String::from_utf8(entry.bytes.to_vec()).unwrap();
+    entries.into_iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn entries_come_out_as_they_went_in_and_stay_until_they_are_removed() {
+    let folder = folder();
+    let spool = open(&folder).await;
+    assert_eq!(spool.count().await.unwrap(), 0);
+    spool.append(vec![plain("a"), plain("b")]).await.unwrap();
+    spool.append(vec![plain("c")]).await.unwrap();
+    assert_eq!(texts(&spool).await, ["a", "b", "c"]);
+    let two = spool.oldest(2, usize::MAX).await.unwrap();
+    assert_eq!(two.len(), 2);
+    assert_eq!(spool.oldest(9, 1).await.unwrap().len(), 1);
+    spool.remove_through(two[1].0).await.unwrap();
+    assert_eq!(texts(&spool).await, ["c"]);
+}
+
+#[tokio::test]
+async fn a_newer_word_on_a_subject_takes_the_place_at_the_end() {
+    let folder = folder();
+    let spool = open(&folder).await;
+    spool.append(vec![about("x", "x1"), about("y", "y1"), plain("a")]).await.unwrap();
+    let being_written = spool.oldest(9, usize::MAX).await.unwrap().last().unwrap().0;
+    spool.append(vec![about("x", "x2"), plain("b")]).await.unwrap();
+    assert_eq!(texts(&spool).await, ["y1", "a", "x2", "b"]);
+    // What came while the older entries were written is not removed with them.
+    spool.remove_through(being_written).await.unwrap();
+    assert_eq!(texts(&spool).await, ["x2", "b"]);
+    // A place is not used again.
+    spool.remove_through(i64::from(u32::MAX)).await.unwrap();
+    spool.append(vec![plain("c")]).await.unwrap();
+    assert!(spool.oldest(1, 1).await.unwrap()[0].0 > being_written + 2);
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_is_there() {
+    let folder = folder();
+    let spool = open(&folder).await;
+    spool.append(vec![plain("a"), about("x", "x1")]).await.unwrap();
+    drop(spool);
+    assert_eq!(texts(&open(&folder).await).await, ["a", "x1"]);
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_at_once() {
+    let folder = folder();
+    let first = open(&folder).await;
+    let second = Spool::open(folder.path(), ROOMY, TaskTracker::new()).await;
+    let error = second.unwrap_err();
+    assert_eq!(error, SpoolError::Unusable("another process uses it".to_owned()));
+    first.append(vec![plain("a")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_one_takes_nothing_of_a_batch_until_something_is_removed() {
+    let folder = folder();
+    let spool = Spool::open(folder.path(), 64 << 10, TaskTracker::new()).await.unwrap();
+    let large = "x".repeat(10 << 10);
+    let mut taken = 0_usize;
+    let full = loop {
+        match spool.append(vec![plain(&large), plain("small")]).await {
+            Ok(()) => taken += 2,
+            Err(error) => break error,
+        }
+        assert!(taken < 20, "it is not bounded");
+    };
+    assert_eq!(full, SpoolError::Full);
+    assert_eq!(texts(&spool).await.len(), taken);
+    let size = fs::metadata(folder.path().join(SPOOL_FILE)).unwrap().len();
+    assert!(size <= 64 << 10, "{size}");
+
+    let oldest = spool.oldest(2, usize::MAX).await.unwrap();
+    spool.remove_through(oldest[1].0).await.unwrap();
+    spool.append(vec![plain(&large), plain("small")]).await.unwrap();
+    assert_eq!(texts(&spool).await.len(), taken);
+}
+
+#[tokio::test]
+async fn a_torn_write_costs_only_itself() {
+    let folder = folder();
+    let spool = open(&folder).await;
+    spool.append(vec![plain("a")]).await.unwrap();
+    spool.append(vec![plain("b")]).await.unwrap();
+    // As a process that was killed leaves it: nothing is folded back into the file.
+    let copy = tempfile::tempdir().unwrap();
+    for name in [SPOOL_FILE.to_owned(), format!("{SPOOL_FILE}-wal")] {
+        fs::copy(folder.path().join(&name), copy.path().join(&name)).unwrap();
+    }
+    let wal = copy.path().join(format!("{SPOOL_FILE}-wal"));
+    let whole = fs::metadata(&wal).unwrap().len();
+    OpenOptions::new().write(true).open(&wal).unwrap().set_len(whole - 100).unwrap();
+    assert_eq!(texts(&open(&copy).await).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside() {
+    let folder = folder();
+    fs::write(folder.path().join(SPOOL_FILE), "this is no database, and never was one".repeat(200))
+        .unwrap();
+    let spool = open(&folder).await;
+    spool.append(vec![plain("a")]).await.unwrap();
+    assert_eq!(texts(&spool).await, ["a"]);
+    assert!(folder.path().join(format!("{SPOOL_FILE}.damaged")).exists());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_said() {
+    let folder = folder();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let refused = Spool::open(&file.join("data"), ROOMY, TaskTracker::new()).await;
+    assert!(matches!(refused, Err(SpoolError::Unusable(_))), "{refused:?}");
+}
