@@ -75,7 +75,7 @@ impl Watcher {
                 seen_bars.send_modify(|seen| match bar.state() {
                     pb::BarState::Forming => seen.forming += 1,
                     pb::BarState::Closed | pb::BarState::Revised => {
-                        seen.closed.push(exported(&bar))
+                        seen.closed.push(exported(&bar));
                     }
                     pb::BarState::Unspecified => panic!("{bar:?}"),
                 });

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pocketquant::common::metrics::{Kind, METRICS};
 
-/// What may stand in an expression besides metrics and their labels: PromQL, and what Prometheus
+/// What may stand in an expression besides metrics and their labels: `PromQL`, and what Prometheus
 /// itself adds.
 const WORDS: [&str; 25] = [
     "sum",
@@ -93,13 +93,12 @@ fn checked<'a>(expressions: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'sta
     let mut named = BTreeSet::new();
     for expression in expressions {
         for word in words(expression) {
-            match exported(&word) {
-                Some(metric) => drop(named.insert(metric)),
-                None => {
-                    let is_label = METRICS.iter().any(|m| m.labels.contains(&word.as_str()));
-                    let is_known = is_label || WORDS.contains(&word.as_str());
-                    assert!(is_known, "`{word}` is not exported: {expression}");
-                }
+            if let Some(metric) = exported(&word) {
+                named.insert(metric);
+            } else {
+                let is_label = METRICS.iter().any(|m| m.labels.contains(&word.as_str()));
+                let is_known = is_label || WORDS.contains(&word.as_str());
+                assert!(is_known, "`{word}` is not exported: {expression}");
             }
         }
     }
@@ -117,7 +116,7 @@ fn exported(word: &str) -> Option<&'static str> {
     metric.map(|metric| metric.name)
 }
 
-/// Every name in a PromQL expression: neither strings nor numbers nor durations.
+/// Every name in a `PromQL` expression: neither strings nor numbers nor durations.
 fn words(expression: &str) -> Vec<String> {
     let outside_strings: String = expression.split('"').step_by(2).collect::<Vec<_>>().join(" ");
     let mut plain = String::new();

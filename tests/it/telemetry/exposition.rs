@@ -25,7 +25,7 @@ pub fn parse(text: &str) -> BTreeMap<String, Family> {
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap();
-            families.entry(name.to_owned()).or_default().help = help.to_owned();
+            help.clone_into(&mut families.entry(name.to_owned()).or_default().help);
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             let family = families.entry(name.to_owned()).or_default();
@@ -39,7 +39,9 @@ pub fn parse(text: &str) -> BTreeMap<String, Family> {
             families.get_mut(&family).unwrap().samples.push(sample);
         }
     }
-    families.iter().for_each(|(name, family)| lint(name, family));
+    for (name, family) in &families {
+        lint(name, family);
+    }
     families
 }
 

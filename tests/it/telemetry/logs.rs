@@ -19,7 +19,7 @@ const FORMAT: [&str; 7] =
 async fn every_line_is_one_json_object_with_known_fields() {
     let (folder, collector) = (TempDir::new().unwrap(), Collector::start().await);
     let server = busy(Engine::Embedded, folder.path(), &collector).await;
-    let log = server.log.clone();
+    let log = std::sync::Arc::clone(&server.log);
     assert_eq!(server.terminate().await, Some(0));
     let lines = log.lock().unwrap().clone();
     assert!(lines.len() > 5, "{lines:#?}");

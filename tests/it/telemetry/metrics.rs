@@ -57,7 +57,7 @@ async fn reaches(server: &Server, series: &str, least: f64) {
 /// A server that has had a day: a replay, syncs, queries, streams, mistakes.
 pub async fn busy(engine: Engine, folder: &Path, collector: &Collector) -> Server {
     let replay = Some(ReplayConfig { pace: Pace::Max, ..ReplayConfig::default() });
-    let data = SimulatorConfig { replay, ..SimulatorConfig::new(&demo()) };
+    let data = SimulatorConfig { replay, ..SimulatorConfig::new(demo()) };
     let simulator = TestSimulator::with(data).await;
     let mut settings = settings(&simulator);
     settings.extend(engine.settings().await.into_iter().map(|(name, value)| (name.into(), value)));

@@ -1,6 +1,7 @@
 //! Traces, as a real collector gets them from the real binary.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
@@ -30,13 +31,8 @@ async fn a_sync_and_a_query_are_one_trace_each_below_the_callers(engine: Engine)
     let server = Server::start(folder.path(), &settings).await;
     let mut client = server.market_data().await;
     client.sync_symbol(traced(sync_request())).await.unwrap();
-    let query = pb::GetBarsRequest {
-        symbol: "NYSE:IBM".to_owned(),
-        interval: pb::Interval::Interval1d.into(),
-        ..Default::default()
-    };
-    client.get_bars(traced(query)).await.unwrap();
-    let log = server.log.clone();
+    client.get_bars(traced(bars_request())).await.unwrap();
+    let log = Arc::clone(&server.log);
     // What was not sent yet is sent when it stops.
     assert_eq!(server.terminate().await, Some(0));
 
@@ -88,6 +84,14 @@ async fn a_sync_and_a_query_are_one_trace_each_below_the_callers(engine: Engine)
     let line = lines.iter().find(|line| line.contains("SyncSymbol OK")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["trace_id"], &line["correlation_id"]), (&json!(TRACE), &json!(CORRELATION)));
+}
+
+fn bars_request() -> pb::GetBarsRequest {
+    pb::GetBarsRequest {
+        symbol: "NYSE:IBM".to_owned(),
+        interval: pb::Interval::Interval1d.into(),
+        ..Default::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +212,7 @@ async fn the_sdks_own_variables_are_heard() {
     // Not sampled by anybody, then sampled by the caller.
     client.list_symbols(pb::ListSymbolsRequest::default()).await.unwrap();
     client.list_symbols(traced(pb::ListSymbolsRequest::default())).await.unwrap();
-    let log = server.log.clone();
+    let log = Arc::clone(&server.log);
     assert_eq!(server.terminate().await, Some(0));
     assert_eq!((collector.spans().len(), collector.trace(TRACE).len()), (3, 3));
     let resource = collector.resource();
