@@ -21,6 +21,7 @@ use tower::{Layer, Service};
 use super::transport::LongAnswer;
 use super::{CallError, to_status};
 use crate::common::constants::{MAX_CALLS, MAX_STREAMS};
+use crate::common::metrics::table::OVERLOAD_REFUSALS;
 
 /// Calls that nothing may refuse.
 const ALWAYS: &str = "/grpc.health.v1.Health/Check";
@@ -126,18 +127,13 @@ where
     }
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
-        match self.load.admit(request.uri().path()) {
-            Some(permits) => LoadShedFuture {
-                inner: Some(self.inner.call(request)),
-                permits: Some(permits),
-                refusal: None,
-            },
-            None => LoadShedFuture {
-                inner: None,
-                permits: None,
-                refusal: Some(to_status(&CallError::Overloaded)),
-            },
-        }
+        let Some(permits) = self.load.admit(request.uri().path()) else {
+            OVERLOAD_REFUSALS.handle().increment(1);
+            let refusal = Some(to_status(&CallError::Overloaded));
+            return LoadShedFuture { inner: None, permits: None, refusal };
+        };
+        let inner = Some(self.inner.call(request));
+        LoadShedFuture { inner, permits: Some(permits), refusal: None }
     }
 }
 

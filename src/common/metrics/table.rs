@@ -57,6 +57,8 @@ metrics! {
         "Times that a subscriber of bars fell behind what memory keeps and read the bar log";
     STREAM_SLOW_CONSUMERS Counter "pocketquant_stream_slow_consumers_total" "streams" []
         "Streams of bars that were ended as their reader read nothing";
+    OVERLOAD_REFUSALS Counter "pocketquant_overload_refusals_total" "calls" []
+        "Calls that were refused as the whole process had too many in flight";
     RATE_LIMIT_DECISIONS Counter "pocketquant_rate_limit_decisions_total" "calls" ["buckets", "outcome"]
         "Calls that were allowed or refused, by whose buckets decided: local (no Redis is set), shared (in Redis), fallback (Redis is away)";
     STREAM_LIMIT_REFUSALS Counter "pocketquant_stream_limit_refusals_total" "streams" []
