@@ -27,6 +27,8 @@ async fn a_sync_and_a_query_are_one_trace_each_below_the_callers(engine: Engine)
     let (collector, simulator) = (Collector::start().await, simulator().await);
     let folder = TempDir::new().unwrap();
     let mut settings = settings(&simulator, &collector);
+    // So that everything waits for the end.
+    settings.insert("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "3600000".to_owned());
     settings.extend(engine.settings().await.into_iter().map(|(name, value)| (name.into(), value)));
     let server = Server::start(folder.path(), &settings).await;
     let mut client = server.market_data().await;
