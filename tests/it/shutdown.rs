@@ -206,9 +206,11 @@ fn assert_order(log: &[String]) {
     for (line, step) in lines.iter().zip(steps) {
         assert!(line.contains(step), "{step}: {lines:#?}");
     }
-    // The streams end in their own step: all but those that cannot be told.
+    // The streams end in their own step: all but those that cannot be told, of which there may be
+    // none, as a socket takes something for a reader that does not read.
     let line: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
-    assert!((10..=35).contains(&line["streams"].as_u64().unwrap()), "{line}");
+    let all_ended = line["message"].as_str().unwrap().ends_with("streams ended");
+    assert!(all_ended || line["streams"].as_u64().unwrap() <= 35, "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

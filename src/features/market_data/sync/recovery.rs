@@ -36,6 +36,7 @@ impl SyncService {
         let stopping = self.stopping();
         let mut renew = interval(RENEW_EVERY);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_away = false;
         for turn in 1_u64.. {
             if stopping.run_until_cancelled(renew.tick()).await.is_none() {
                 return;
@@ -51,10 +52,17 @@ impl SyncService {
                 }
                 self.take_over().await
             };
-            if let Err(error) = done.await {
-                let error = with_causes(&error);
-                warn!(error, "the records of syncs could not be looked after");
-            }
+            let was_away = is_away;
+            is_away = match done.await {
+                Ok(()) => false,
+                Err(error) => {
+                    if !was_away {
+                        let error = with_causes(&error);
+                        warn!(error, "the records of syncs cannot be looked after; trying on");
+                    }
+                    true
+                }
+            };
         }
     }
 
