@@ -185,20 +185,28 @@ impl Track {
         if is_period(interval) { self.first_day().max(self.floor) } else { self.floor }
     }
 
-    /// Replaces what the bar of `interval` that opens at `open_time` came to before `until`, as
-    /// asked for; answers whether that was (still) asked for.
+    /// Replaces what the bar of `interval` in `range` came to before `until`, as asked for; answers
+    /// whether that was (still) asked for. One that is out of reach now is asked for as a whole.
     pub(super) fn replace_head(
         &mut self,
         interval: Interval,
-        open_time: Timestamp,
-        until: Timestamp,
+        (range, until): (BarRange, Timestamp),
         values: Ohlcv,
+        out: &mut Vec<BarChange>,
     ) -> bool {
+        let is_closed = self.is_closed(range);
         let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
-        let parent = lane.and_then(|lane| lane.find(open_time));
-        let parent = parent
-            .filter(|parent| parent.range.open() == open_time && parent.rerolling == Some(until));
-        let Some(parent) = parent else { return false };
+        let parent = lane.and_then(|lane| lane.find(range.open()));
+        let Some(parent) = parent.filter(|parent| parent.range.open() == range.open()) else {
+            if is_closed {
+                let (series, until) = (self.series(interval), range.close());
+                out.push(BarChange::Reroll { series, range, until });
+            }
+            return false;
+        };
+        if parent.rerolling != Some(until) {
+            return false;
+        }
         let ticks = parent.head.map_or(0, |head| head.ticks);
         let head = Rolled { values, ticks, repaired: true };
         parent.head = Some(parent.tail.take().map_or(head, |tail| head.followed_by(&tail)));

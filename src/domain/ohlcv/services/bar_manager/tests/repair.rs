@@ -1,8 +1,8 @@
 //! Bars that the provider was asked for again.
 
 use super::*;
-use crate::domain::ohlcv::BarSource;
 use crate::domain::ohlcv::services::{JoinPoint, RepairedBar};
+use crate::domain::ohlcv::{BarRange, BarSource};
 use crate::domain::shared::Interval::{D1, H1, M1, M3, M5, Mo1, W1};
 
 /// One trade a minute from 10:00:05 on, at the minute's number, until `last`.
@@ -32,6 +32,23 @@ fn rerolled(desk: &Desk) -> Vec<(Interval, Timestamp, Timestamp)> {
         _ => None,
     };
     desk.changes.iter().filter_map(rerolled).collect()
+}
+
+/// The bar that a roll-up of `interval` is asked for, and how far.
+fn asked_of(desk: &Desk, interval: Interval) -> (BarRange, Timestamp) {
+    let asked = |change: &BarChange| match change {
+        BarChange::Reroll { series, range, until } if series.interval == interval => {
+            Some((*range, *until))
+        }
+        _ => None,
+    };
+    desk.changes.iter().find_map(asked).unwrap()
+}
+
+/// Answers a roll-up that was asked for.
+fn answer(desk: &mut Desk, of: Interval, head: (BarRange, Timestamp), values: Ohlcv) -> bool {
+    desk.changes.clear();
+    desk.manager.replace_head(desk.id, of, head, values, &mut desk.changes)
 }
 
 #[test]
@@ -101,17 +118,30 @@ fn a_repair_out_of_memory_asks_for_a_new_roll_up() {
     let asked = rerolled(&desk);
     assert_eq!(asked.len(), 10, "the first days of the week and the month are not stored");
     assert!(asked.contains(&(H1, at("2024-01-10T10:00:00"), at("2024-01-10T11:00:00"))));
-    let (_, open, until) = *asked.iter().find(|(interval, _, _)| *interval == D1).unwrap();
+    let (day, until) = asked_of(&desk, D1);
     assert!(until < at("2024-01-10T11:10:00"), "the newest minutes are in memory");
     let minutes = u32::try_from((until - at("2024-01-10T10:00:00")).get_seconds() / 60).unwrap();
     let head = values(0.0, 500.0, 0.0, f64::from(minutes - 1), f64::from(minutes) + 8.0);
     // Time goes on until the answer.
     desk.step("2024-01-10T11:20:05", &[desk.tick("2024-01-10T11:20:05", 80.0, 1.0)]);
-    assert!(desk.manager.replace_head(desk.id, D1, open, until, head));
-    assert!(!desk.manager.replace_head(desk.id, D1, open, until, head), "once");
+    assert!(answer(&mut desk, D1, (day, until), head));
+    assert!(!answer(&mut desk, D1, (day, until), head), "once");
     let day = desk.manager.forming(desk.id, D1).unwrap().stored;
     assert_eq!(day.values, values(0.0, 500.0, 0.0, 80.0, 72.0 + 8.0));
     assert_eq!(day.source, BarSource::Repair);
+}
+
+/// The question was asked of a forming bar; the answer finds it closed and out of memory.
+#[test]
+fn a_roll_up_that_is_answered_too_late_is_asked_for_again_as_a_whole() {
+    let mut desk = desk(70);
+    let high = values(2.0, 500.0, 2.0, 3.0, 9.0);
+    apply(&mut desk, M1, repaired("2024-01-10T11:02:00", high, None));
+    let (hour, until) = asked_of(&desk, H1);
+    assert!(until < hour.close(), "it is forming");
+    desk.step("2024-01-10T12:30:05", &[desk.tick("2024-01-10T12:30:05", 80.0, 1.0)]);
+    assert!(!answer(&mut desk, H1, (hour, until), high));
+    assert_eq!(asked_of(&desk, H1), (hour, hour.close()));
 }
 
 #[test]
