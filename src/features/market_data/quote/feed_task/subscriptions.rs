@@ -60,9 +60,10 @@ impl FeedTask {
 
     /// A symbol that is, or begins to be, followed.
     fn entry(&mut self, symbol: &Symbol) -> &mut Followed {
-        let live = &self.parts.live;
+        let (live, sequence) = (&self.parts.live, self.last_sequence);
         self.symbols.entry(symbol.clone()).or_insert_with(|| Followed {
             logged_from: live.of(symbol).logged_from,
+            sequence,
             ..Followed::default()
         })
     }
@@ -198,6 +199,7 @@ impl FeedTask {
         self.flush_symbol(symbol).await;
         if let Some(followed) = self.symbols.remove(symbol) {
             let logged_from = followed.logged_from;
+            self.last_sequence = self.last_sequence.max(followed.sequence);
             self.parts.live.set(symbol, Live { tracked: false, logged_from });
             if let Some(id) = followed.id {
                 self.names.remove(&id);
