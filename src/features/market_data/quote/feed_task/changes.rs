@@ -113,12 +113,11 @@ impl FeedTask {
                     self.begin(&symbol);
                 }
             }
-            Fetched::Seeded(symbol, id, minutes) => {
-                let Some(followed) = self.symbols.get(&symbol).filter(|each| each.id == Some(id))
-                else {
-                    return;
-                };
-                self.manager.seed(id, &Seed { minutes: &minutes, days: &followed.days });
+            Fetched::Seeded { symbol, id, minutes, days } => {
+                let followed = self.symbols.get_mut(&symbol).filter(|each| each.id == Some(id));
+                let Some(followed) = followed else { return };
+                self.manager.seed(id, &Seed { minutes: &minutes, days: &days.bars });
+                followed.days = Some(days);
             }
             Fetched::Repaired { series, range, bars, done } => {
                 if let Some(id) = self.manager.id_of(&series.symbol) {

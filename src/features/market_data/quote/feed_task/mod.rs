@@ -7,6 +7,7 @@ mod flow;
 mod followed;
 mod joining;
 mod owed;
+mod seed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};

@@ -104,6 +104,46 @@ fn a_missing_minute_is_filled_in() {
     assert_eq!(desk.forming(M3), Some(values(1.0, 8.0, 1.0, 3.0, 3.0)));
 }
 
+/// As after a restart: what another run has closed is stored, and not in memory.
+#[test]
+fn a_bar_whose_minutes_are_not_all_in_memory_is_never_made_of_those_that_are() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    for time in ["2024-01-10T10:00:05", "2024-01-10T10:06:05"] {
+        desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+    }
+    let same = values(2.0, 2.0, 2.0, 2.0, 1.0);
+    let stored = StoredBar::closed(at("2024-01-10T10:04:00"), same, BarSource::Ticks);
+    desk.changes.clear();
+    let bars = [
+        repaired("2024-01-10T10:04:00", same, Some(stored)),
+        repaired("2024-01-10T10:05:00", values(3.0, 3.0, 3.0, 3.0, 1.0), None),
+    ];
+    desk.manager.apply_repair(desk.id, M1, &bars, &mut desk.changes);
+    desk.manager.advance(at("2024-01-10T00:00:00"), &mut desk.changes);
+    let told: Vec<_> = desk.closed().iter().map(|(interval, bar)| (*interval, bar.range)).collect();
+    assert_eq!(told.len(), 1, "of the minutes only the missing one, and no bar above: {told:?}");
+    let (three, until) = asked_of(&desk, M3);
+    assert_eq!((three.open(), until), (at("2024-01-10T10:03:00"), three.close()));
+    // The bar that is in memory takes it in.
+    let revised: Vec<_> =
+        desk.revised().iter().map(|(i, _, bar)| (*i, bar.stored.values)).collect();
+    assert_eq!(revised, [(M5, values(1.0, 2.0, 1.0, 2.0, 2.0))]);
+}
+
+#[test]
+fn a_late_trade_in_a_minute_that_passed_unseen_is_left_to_the_provider() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    for time in ["2024-01-10T10:00:05", "2024-01-10T10:06:05"] {
+        desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+    }
+    let away = (at("2024-01-10T10:00:05"), at("2024-01-10T10:06:05"));
+    desk.manager.outage(desk.id, away.0, away.1, &mut desk.changes);
+    desk.step("2024-01-10T10:06:10", &[desk.tick("2024-01-10T10:05:30", 9.0, 1.0)]);
+    assert!(desk.closed().is_empty() && desk.revised().is_empty());
+    let minute = at("2024-01-10T10:05:00");
+    assert!(desk.refetched().iter().any(|(interval, open, _)| (*interval, *open) == (M1, minute)));
+}
+
 #[test]
 fn a_repair_out_of_memory_asks_for_a_new_roll_up() {
     let mut desk = desk(70);
