@@ -113,9 +113,9 @@ impl Cells {
     /// Goes to the period that holds `start`.
     fn skip_to(&mut self, start: Timestamp) {
         while let Some(date) = self.date {
-            let next = self.next_of(date).filter(|next| {
-                self.opens(*next).is_some_and(|next_opens| next_opens <= start)
-            });
+            let next = self
+                .next_of(date)
+                .filter(|next| self.opens(*next).is_some_and(|next_opens| next_opens <= start));
             match next {
                 Some(next) => self.date = Some(next),
                 None => {

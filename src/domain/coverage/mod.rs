@@ -2,11 +2,13 @@
 //! reason.
 
 mod cells;
+mod presence;
 mod ranges;
 mod segments;
 #[cfg(test)]
 mod tests;
 
 pub use cells::{Cell, Cells};
+pub use presence::FeedPresence;
 pub use ranges::{RangeSet, TimeRange};
 pub use segments::{CoverageFacts, CoverageReason, Segment, Segments};

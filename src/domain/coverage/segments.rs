@@ -56,19 +56,28 @@ pub struct Segment {
 }
 
 /// Takes cells in order, with the bars that open in them, and cuts a stretch of time into segments:
-/// they cover it, do not overlap, and no two neighbours have one reason.
+/// they cover it, do not overlap, and no two neighbours have one reason, but for cuts.
 #[derive(Clone, Debug)]
 pub struct Segments {
     asked_for: TimeRange,
     interval: Interval,
     facts: CoverageFacts,
+    /// Where neighbours are not merged.
+    cuts: VecDeque<Timestamp>,
     segments: Vec<Segment>,
 }
 
 impl Segments {
     /// Nothing yet of `asked_for`.
     pub const fn new(asked_for: TimeRange, interval: Interval, facts: CoverageFacts) -> Self {
-        Self { asked_for, interval, facts, segments: Vec::new() }
+        Self { asked_for, interval, facts, cuts: VecDeque::new(), segments: Vec::new() }
+    }
+
+    /// At `cuts`, which rise and are bounds of cells, a segment ends in any case.
+    #[must_use]
+    pub fn cut_at(mut self, cuts: VecDeque<Timestamp>) -> Self {
+        self.cuts = cuts;
+        self
     }
 
     /// Takes the next cell, and out of `bars`, which rise, those that open in it.
@@ -148,7 +157,10 @@ impl Segments {
         let open = range.open().max(begun);
         let close = range.close().min(self.asked_for.close());
         let Some(range) = BarRange::new(open, close) else { return };
-        if let Some(last) = self.segments.last_mut().filter(|last| last.reason == reason)
+        while self.cuts.pop_front_if(|cut| *cut < range.open()).is_some() {}
+        let is_cut = self.cuts.front() == Some(&range.open());
+        let last = self.segments.last_mut().filter(|last| last.reason == reason && !is_cut);
+        if let Some(last) = last
             && let Some(merged) = BarRange::new(last.range.open(), range.close())
         {
             last.range = merged;

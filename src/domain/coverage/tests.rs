@@ -27,7 +27,9 @@ const OVERLAPPING: (&str, &str, &str, &str) = ("Etc/UTC", "1700-1600|1000-2000:1
 const GOLDEN_WEEK: (&str, &str, &str, &str) =
     ("Asia/Tokyo", "0900-1500", "20130429,20130430,20130501,20130502,20130503", "");
 
-fn session((timezone, session, holidays, corrections): (&str, &str, &str, &str)) -> Arc<TradingSession> {
+fn session(
+    (timezone, session, holidays, corrections): (&str, &str, &str, &str),
+) -> Arc<TradingSession> {
     let spec = SessionSpec {
         timezone: timezone.to_owned(),
         session: session.to_owned(),
@@ -55,7 +57,9 @@ fn cells(
 ) -> Vec<(String, String, bool)> {
     let text = |time: Timestamp| time.to_string().replace(":00Z", "");
     let cells = Cells::new(session(spec), interval, at(open), at(close));
-    cells.map(|cell| (text(cell.range.open()), text(cell.range.close()), cell.bar.is_some())).collect()
+    cells
+        .map(|cell| (text(cell.range.open()), text(cell.range.close()), cell.bar.is_some()))
+        .collect()
 }
 
 fn rows(rows: &[(&str, &str, bool)]) -> Vec<(String, String, bool)> {
@@ -165,8 +169,12 @@ fn said(segments: &[Segment]) -> Vec<(String, String, CoverageReason, u64)> {
     segments.iter().map(row).collect()
 }
 
-fn expect(rows: &[(&str, &str, CoverageReason, u64)]) -> Vec<(String, String, CoverageReason, u64)> {
-    rows.iter().map(|(open, close, reason, bars)| ((*open).into(), (*close).into(), *reason, *bars)).collect()
+fn expect(
+    rows: &[(&str, &str, CoverageReason, u64)],
+) -> Vec<(String, String, CoverageReason, u64)> {
+    rows.iter()
+        .map(|(open, close, reason, bars)| ((*open).into(), (*close).into(), *reason, *bars))
+        .collect()
 }
 
 #[test]
@@ -248,7 +256,10 @@ fn a_set_of_ranges_is_bounded_on_the_safe_side() {
     assert_eq!(more.ranges().len(), RangeSet::MOST);
     assert!(all.ranges().iter().all(|each| more.covers(*each)));
     assert_eq!(more.ranges().last(), all.ranges().last());
-    assert_eq!(less.clone(), { less.join_oldest(); less });
+    assert_eq!(less.clone(), {
+        less.join_oldest();
+        less
+    });
 }
 
 /// A second of the years 2012 and 2013.

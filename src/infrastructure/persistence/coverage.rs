@@ -5,7 +5,7 @@
 use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
-use crate::domain::coverage::RangeSet;
+use crate::domain::coverage::{FeedPresence, RangeSet};
 use crate::domain::shared::{Interval, Series, Symbol};
 
 /// What is known of one series, or of the feed of one symbol. Times are kept to the millisecond.
@@ -18,21 +18,13 @@ pub enum CoverageRecord {
         /// The stretches.
         asked: RangeSet,
     },
-    /// Of a symbol: when the feed was there.
-    Feed(FeedPresence),
-}
-
-/// When the feed followed a symbol, and whether it was there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FeedPresence {
-    /// Which symbol.
-    pub symbol: Symbol,
-    /// Whether it is followed still: then the feed is away since `connected` ends.
-    pub followed: bool,
-    /// When the feed was there.
-    pub connected: RangeSet,
-    /// When it was away.
-    pub down: RangeSet,
+    /// Of a symbol: when the feed was there. Whether it is there now is not stored.
+    Feed {
+        /// Which symbol.
+        symbol: Symbol,
+        /// When.
+        presence: FeedPresence,
+    },
 }
 
 /// The ledger of coverage. Cheap to clone.
@@ -77,20 +69,20 @@ impl Coverage {
     pub async fn asked(&self, series: &Series) -> Result<RangeSet, DatabaseError> {
         match self.get(&series.symbol, Some(series.interval)).await? {
             Some(CoverageRecord::Asked { asked, .. }) => Ok(asked),
-            Some(CoverageRecord::Feed(_)) | None => Ok(RangeSet::default()),
+            Some(CoverageRecord::Feed { .. }) | None => Ok(RangeSet::default()),
         }
     }
 
     /// When the feed was there for `symbol`; none where it never was.
     pub async fn feed(&self, symbol: &Symbol) -> Result<Option<FeedPresence>, DatabaseError> {
         match self.get(symbol, None).await? {
-            Some(CoverageRecord::Feed(presence)) => Ok(Some(presence)),
+            Some(CoverageRecord::Feed { presence, .. }) => Ok(Some(presence)),
             Some(CoverageRecord::Asked { .. }) | None => Ok(None),
         }
     }
 
     /// The symbols that are followed still, in no order.
-    pub async fn followed(&self) -> Result<Vec<FeedPresence>, DatabaseError> {
+    pub async fn followed(&self) -> Result<Vec<(Symbol, FeedPresence)>, DatabaseError> {
         let work = async {
             match &self.engine {
                 CoverageEngine::MongoDb(engine) => engine.followed().await,
@@ -99,7 +91,7 @@ impl Coverage {
         };
         let records = self.calls.observe("followed", Box::pin(work)).await?;
         let feed = |record| match record {
-            CoverageRecord::Feed(presence) => Some(presence),
+            CoverageRecord::Feed { symbol, presence } => Some((symbol, presence)),
             CoverageRecord::Asked { .. } => None,
         };
         Ok(records.into_iter().filter_map(feed).collect())
@@ -139,7 +131,7 @@ impl CoverageRecord {
     pub(super) const fn symbol(&self) -> &Symbol {
         match self {
             Self::Asked { series, .. } => &series.symbol,
-            Self::Feed(presence) => &presence.symbol,
+            Self::Feed { symbol, .. } => symbol,
         }
     }
 
@@ -147,7 +139,7 @@ impl CoverageRecord {
     pub(super) const fn scope(&self) -> &'static str {
         match self {
             Self::Asked { series, .. } => series.interval.as_str(),
-            Self::Feed(_) => FEED,
+            Self::Feed { .. } => FEED,
         }
     }
 
@@ -155,7 +147,8 @@ impl CoverageRecord {
     pub(super) fn read(symbol: Symbol, scope: &str, parts: StoredParts) -> Option<Self> {
         let StoredParts { followed, asked, connected, down } = parts;
         if scope == FEED {
-            return Some(Self::Feed(FeedPresence { symbol, followed, connected, down }));
+            let presence = FeedPresence::restored(followed, connected, down);
+            return Some(Self::Feed { symbol, presence });
         }
         let interval: Interval = scope.parse().ok()?;
         Some(Self::Asked { series: Series::new(symbol, interval), asked })
@@ -167,10 +160,10 @@ impl CoverageRecord {
             Self::Asked { asked, .. } => {
                 StoredParts { asked: asked.clone(), ..StoredParts::default() }
             }
-            Self::Feed(FeedPresence { followed, connected, down, .. }) => StoredParts {
-                followed: *followed,
-                connected: connected.clone(),
-                down: down.clone(),
+            Self::Feed { presence, .. } => StoredParts {
+                followed: presence.is_followed(),
+                connected: presence.connected().clone(),
+                down: presence.down().clone(),
                 ..StoredParts::default()
             },
         }

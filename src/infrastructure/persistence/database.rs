@@ -7,7 +7,9 @@ use tokio_util::task::TaskTracker;
 
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
-use super::{BarLog, Bars, Coverage, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs};
+use super::{
+    BarLog, Bars, Coverage, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
+};
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
 /// Which engine, and where.

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 pub use bar_log::{BarLog, LogBar, LogFilter, LogHead, LogPage};
 pub use bars::{BarOrder, BarQuery, Bars, SeriesSummary};
 pub use cache::{Cache, CacheConfig, CacheError, CacheRead, ReadTicket, SeriesCache};
-pub use coverage::{Coverage, CoverageRecord, FeedPresence};
+pub use coverage::{Coverage, CoverageRecord};
 pub use database::{Database, DatabaseConfig};
 pub use error::{Cause, DatabaseError};
 pub use export::{BarColumns, BarStream};

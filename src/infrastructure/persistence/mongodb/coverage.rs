@@ -1,7 +1,8 @@
 //! What was asked of the provider, and when the feed was there: a document a series, and one a
 //! symbol for the feed, with `feed` in the place of its interval.
 
-use futures::stream::TryStreamExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use mongodb::bson::{Array, Bson, DateTime, Document, doc};
 
 use super::super::coverage::{CoverageRecord, StoredParts, scope};
@@ -9,10 +10,12 @@ use super::super::millisecond_before;
 use super::{DEADLINE, DatabaseError, MongoDb, database_error};
 use crate::domain::coverage::{RangeSet, TimeRange};
 use crate::domain::shared::{Interval, Symbol};
-use jiff::Timestamp;
 
 /// The collection's name.
 pub(super) const COLLECTION: &str = "coverage";
+
+/// Documents that are written at the same time.
+const AT_ONCE: usize = 8;
 
 /// The collection `coverage`.
 #[derive(Clone, Debug)]
@@ -29,23 +32,8 @@ impl Coverage {
     ) -> Result<(), DatabaseError> {
         let (this, records) = (self.0.clone(), records.to_vec());
         let put = async move {
-            for record in &records {
-                let filter = key(record.symbol(), record.scope());
-                let collection = this.documents(COLLECTION);
-                let document = document(record);
-                let replace = async move {
-                    // Of two upserts of a new key one may lose, and then finds it (SERVER-14322).
-                    let replace =
-                        || collection.replace_one(filter.clone(), document.clone()).upsert(true);
-                    let mut done = replace().await;
-                    if done.as_ref().is_err_and(super::is_duplicate_key) {
-                        done = replace().await;
-                    }
-                    done.map(|_| ()).map_err(|error| database_error(&error))
-                };
-                this.run(DEADLINE, replace).await?;
-            }
-            Ok(())
+            let puts = records.into_iter().map(|record| put_one(this.clone(), record));
+            stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await
         };
         self.0.finish(put).await
     }
@@ -92,6 +80,21 @@ impl Coverage {
     }
 }
 
+async fn put_one(engine: MongoDb, record: CoverageRecord) -> Result<(), DatabaseError> {
+    let filter = key(record.symbol(), record.scope());
+    let (collection, document) = (engine.documents(COLLECTION), document(&record));
+    let replace = async move {
+        // Of two upserts of a new key one may lose, and then finds it (server SERVER-14322).
+        let replace = || collection.replace_one(filter.clone(), document.clone()).upsert(true);
+        let mut done = replace().await;
+        if done.as_ref().is_err_and(super::is_duplicate_key) {
+            done = replace().await;
+        }
+        done.map(|_| ()).map_err(|error| database_error(&error))
+    };
+    engine.run(DEADLINE, replace).await
+}
+
 fn key(symbol: &Symbol, scope: &str) -> Document {
     doc! { "symbol": symbol.code(), "exchange": symbol.exchange(), "interval": scope }
 }
@@ -99,7 +102,7 @@ fn key(symbol: &Symbol, scope: &str) -> Document {
 fn document(record: &CoverageRecord) -> Document {
     let mut document = key(record.symbol(), record.scope());
     let parts = record.parts();
-    if let CoverageRecord::Feed(_) = record {
+    if let CoverageRecord::Feed { .. } = record {
         document.insert("followed", parts.followed);
         document.insert("connected", list(&parts.connected));
         document.insert("down", list(&parts.down));
@@ -124,7 +127,8 @@ fn read(document: &Document) -> Result<CoverageRecord, DatabaseError> {
         DatabaseError::corrupt(COLLECTION, format!("{exchange}:{code} {scope}"), detail)
     };
     let symbol = Symbol::new(exchange, code).map_err(|error| corrupt(&error.to_string()))?;
-    let ranges = |name| read_list(document, name).ok_or_else(|| corrupt("its stretches cannot be read"));
+    let ranges =
+        |name| read_list(document, name).ok_or_else(|| corrupt("its stretches cannot be read"));
     let parts = StoredParts {
         followed: document.get_bool("followed").unwrap_or_default(),
         asked: ranges("asked")?,

@@ -144,5 +144,9 @@ fn read_text(text: &str) -> Option<RangeSet> {
     let time = |at| Timestamp::from_millisecond(at).ok();
     // What was shorter than a millisecond is nothing.
     let range = |[open, close]: [i64; 2]| Some(TimeRange::new(time(open)?, time(close)?));
-    pairs.into_iter().map(range).collect::<Option<Vec<_>>>().map(|all| all.into_iter().flatten().collect())
+    pairs
+        .into_iter()
+        .map(range)
+        .collect::<Option<Vec<_>>>()
+        .map(|all| all.into_iter().flatten().collect())
 }
