@@ -29,6 +29,9 @@ const BATCH: usize = 500;
 /// Outages of a symbol that wait to be told at most.
 const GAPS: usize = 64;
 
+/// Held over calls of the database, so that they come one after the other.
+type TurnLock = tokio::sync::Mutex<()>;
+
 /// The ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CoverageLedger {
@@ -41,8 +44,10 @@ struct Shared {
     sessions: Sessions,
     events: EventBus<DomainEvent>,
     feeds: Mutex<HashMap<Symbol, Watched>>,
+    /// Held by whoever writes down what the feed said.
+    writing: TurnLock,
     /// Held by whoever changes what was asked for.
-    asking: tokio::sync::Mutex<()>,
+    asking: TurnLock,
 }
 
 /// A symbol that the feed follows, or did a moment ago.
@@ -71,8 +76,8 @@ enum Unwritten {
 impl CoverageLedger {
     /// Keeps the ledger in `database`; tells `events` of outages while a market was open.
     pub fn new(database: Database, sessions: Sessions, events: EventBus<DomainEvent>) -> Self {
-        let (feeds, asking) = (Mutex::default(), tokio::sync::Mutex::new(()));
-        Self { shared: Arc::new(Shared { database, sessions, events, feeds, asking }) }
+        let (feeds, writing, asking) = (Mutex::default(), TurnLock::default(), TurnLock::default());
+        Self { shared: Arc::new(Shared { database, sessions, events, feeds, writing, asking }) }
     }
 
     /// The provider has answered what it has of `series` in `range`; its bars are stored.
@@ -171,14 +176,22 @@ impl CoverageLedger {
         Ok(())
     }
 
-    /// Writes down what the feed says, until the service stops, and once more then.
+    /// Writes down all that the feed has said.
+    pub async fn settle(&self) -> Result<(), DatabaseError> {
+        self.write_down(Unwritten::Heard).await
+    }
+
+    /// Writes down what the feed says, until the service stops. What it says last is settled by
+    /// whoever speaks for it.
     pub async fn run(self, stopping: CancellationToken) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_away, mut stopped) = (false, false);
+        let mut is_away = false;
         for turn in 1_u64.. {
-            stopped = stopped || stopping.run_until_cancelled(look.tick()).await.is_none();
-            let all = stopped || turn % HEARD_EVERY == 0;
+            if stopping.run_until_cancelled(look.tick()).await.is_none() {
+                return;
+            }
+            let all = turn % HEARD_EVERY == 0;
             let written = self.write_down(if all { Unwritten::Heard } else { Unwritten::Turn });
             let was_away = is_away;
             is_away = match written.await {
@@ -191,14 +204,12 @@ impl CoverageLedger {
                     true
                 }
             };
-            if stopped {
-                return;
-            }
         }
     }
 
     /// Writes down all symbols of which at least `least` is unwritten, and tells their outages.
     async fn write_down(&self, least: Unwritten) -> Result<(), DatabaseError> {
+        let _turn = self.shared.writing.lock().await;
         let due: Vec<Symbol> = {
             let feeds = self.feeds();
             let due = feeds.iter().filter(|(_, watched)| watched.unwritten >= least);

@@ -73,6 +73,7 @@ impl Running {
 
     /// Stops it; what it knows is written down.
     async fn stop(self) -> Vec<EventPayload> {
+        self.ledger.settle().await.unwrap();
         self.stop.cancel();
         tokio::time::timeout(Duration::from_mins(1), self.task).await.unwrap().unwrap();
         self.events.history(100).iter().rev().map(|event| event.payload.clone()).collect()

@@ -53,7 +53,7 @@ async fn quotes(server: &Server) -> QuoteStreamClient<Channel> {
 
 async fn ended(engine: Engine, killed: bool) {
     let (market, folder) = (market(), tempfile::tempdir().unwrap());
-    let simulator = SimulatorProcess::start(market.path(), &["--rate", "60"]).await;
+    let simulator = SimulatorProcess::start(market.path(), &["--rate", "20"]).await;
     let mut settings: BTreeMap<String, String> = simulator.settings();
     settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
     for (name, value) in engine.settings().await {

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
+use self::presence::Noted;
 use super::QuoteError;
 use super::copier::{self, Copies};
 use super::feed_state::{Connection, FeedState, Subscription};
@@ -103,6 +104,7 @@ pub(super) struct FeedTask {
     /// Repairs that are fetched at a time.
     repairing: Arc<Semaphore>,
     jobs: mpsc::Sender<Job>,
+    notes: mpsc::UnboundedSender<Noted>,
     copies: mpsc::Sender<Copies>,
     standing: watch::Receiver<Standing>,
     manager: BarManager,
@@ -143,6 +145,9 @@ impl FeedTask {
         let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), to_copy)));
+        let (notes, to_note) = mpsc::unbounded_channel();
+        let noting = presence::take_notes(parts.ledger.clone(), to_note);
+        drop(parts.lifecycle.spawn("coverage notes", Box::pin(noting)));
         let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
         let trim = retention::run(database, options.log_retention, stopping);
         drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
@@ -158,6 +163,7 @@ impl FeedTask {
             fetches,
             repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
+            notes,
             copies,
             standing,
             symbols: HashMap::new(),
@@ -202,7 +208,7 @@ impl FeedTask {
                     self.observe();
                 }
                 _ = snapshot.tick(), if has_room => {
-                    self.note_heard();
+                    self.note_heard().await;
                     self.save().await;
                 }
                 Some(rerolled) = self.rerolled.recv(), if has_room => {
@@ -285,7 +291,7 @@ impl FeedTask {
             return;
         }
         self.started = false;
-        self.note_cut();
+        self.note_cut().await;
         self.save().await;
         self.flush().await;
         for (symbol, followed) in &mut self.symbols {
