@@ -106,35 +106,18 @@ impl App {
             history: Arc::clone(&provider) as _,
             live: live.clone(),
             ledger: ledger.clone(),
-            events: events.clone(),
+            events,
             spool,
             lifecycle: lifecycle.clone(),
         };
-        let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
-        let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
+        let syncs = sync_service(&parts);
+        let repairs = gap_repairs(&parts, &syncs);
+        let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(SyncServiceParts {
-            database: database.clone(),
-            cache: series_cache.clone(),
-            provider,
-            sessions: sessions.clone(),
-            live: live.clone(),
-            ledger: ledger.clone(),
-            events,
-            lifecycle: lifecycle.clone(),
-        });
-        let repairs = GapRepairs::new(
-            database.clone(),
-            sessions.clone(),
-            live.clone(),
-            ledger.clone(),
-            syncs.clone(),
-        );
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
@@ -233,6 +216,36 @@ fn server_info(
         cache: cache.engine(),
         provider: provider.name(),
     }
+}
+
+async fn start_quotes(
+    parts: QuoteServiceParts,
+    settings: &Settings,
+    streams: StreamPace,
+) -> Result<QuoteService, StartError> {
+    let epoch = Timestamp::now().as_microsecond();
+    let quotes = QuoteService::start_up(parts, feed_options(settings, streams), epoch);
+    quotes.await.map_err(|error| StartError::of(&error))
+}
+
+/// Syncs with what the feed works with.
+fn sync_service(parts: &QuoteServiceParts) -> SyncService {
+    SyncService::new(SyncServiceParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        provider: Arc::clone(&parts.history),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        ledger: parts.ledger.clone(),
+        events: parts.events.clone(),
+        lifecycle: parts.lifecycle.clone(),
+    })
+}
+
+/// Repairs with what the feed works with.
+fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
+    let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
+    GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {
