@@ -21,13 +21,16 @@ use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
+use crate::features::market_data::coverage::GapRepairs;
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
 use crate::features::market_data::status::ServerInfo;
-use crate::features::market_data::sync::SyncService;
+use crate::features::market_data::sync::{SyncService, SyncServiceParts};
 use crate::features::market_data::takeover::{self, TakeoverReport};
-use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
+use crate::features::market_data::{
+    CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
+};
 use crate::infrastructure::interfaces::HistoryProvider;
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
@@ -67,6 +70,7 @@ pub struct App {
     idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
+    ledger: CoverageLedger,
     database: Database,
     lifecycle: Lifecycle,
     transport: Transport,
@@ -92,6 +96,7 @@ impl App {
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
         let (live, events) = (LiveSeries::default(), EventBus::new());
+        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), events.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -100,32 +105,25 @@ impl App {
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
             live: live.clone(),
-            events: events.clone(),
+            ledger: ledger.clone(),
+            events,
             spool,
             lifecycle: lifecycle.clone(),
         };
-        let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
-        let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
+        let syncs = sync_service(&parts);
+        let repairs = gap_repairs(&parts, &syncs);
+        let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(
-            database.clone(),
-            series_cache.clone(),
-            provider,
-            sessions.clone(),
-            live.clone(),
-            events,
-            lifecycle.clone(),
-        );
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
+        let builder = coverage::register(builder, &repairs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
             listener,
@@ -134,6 +132,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -156,6 +155,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -173,6 +173,7 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
+        drop(lifecycle.spawn("coverage ledger", ledger.run(lifecycle.token())));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
         // Apart from the tasks of calls: it ends before them, or is cut after them.
@@ -215,6 +216,36 @@ fn server_info(
         cache: cache.engine(),
         provider: provider.name(),
     }
+}
+
+async fn start_quotes(
+    parts: QuoteServiceParts,
+    settings: &Settings,
+    streams: StreamPace,
+) -> Result<QuoteService, StartError> {
+    let epoch = Timestamp::now().as_microsecond();
+    let quotes = QuoteService::start_up(parts, feed_options(settings, streams), epoch);
+    quotes.await.map_err(|error| StartError::of(&error))
+}
+
+/// Syncs with what the feed works with.
+fn sync_service(parts: &QuoteServiceParts) -> SyncService {
+    SyncService::new(SyncServiceParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        provider: Arc::clone(&parts.history),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        ledger: parts.ledger.clone(),
+        events: parts.events.clone(),
+        lifecycle: parts.lifecycle.clone(),
+    })
+}
+
+/// Repairs with what the feed works with.
+fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
+    let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
+    GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

@@ -47,6 +47,8 @@ pub(in crate::features::market_data::quote) enum Fetched {
         range: BarRange,
         /// The finished ones.
         bars: Vec<RepairedBar>,
+        /// Of which time the provider has said what it has.
+        answered: Option<BarRange>,
         /// Whether nothing more is to come.
         done: bool,
     },
