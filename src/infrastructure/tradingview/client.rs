@@ -32,7 +32,8 @@ impl TradingView {
         stopping: CancellationToken,
     ) -> Result<Self, ConfigError> {
         let tls = crate::infrastructure::tls::client_config(config.extra_roots.as_deref())?;
-        let auth = Auth::new(&config, &tls)?;
+        let http = config.http_client(&tls)?;
+        let auth = Auth::new(&config, http)?;
         let dialer = Arc::new(Dialer::new(&config, tls, auth)?);
         let session = Session::new(config, Arc::clone(&dialer), tasks.clone(), stopping.clone());
         Ok(Self { session, dialer, tasks, stopping })

@@ -1,12 +1,16 @@
 //! What the client is told: where, as whom, how patient.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 use thiserror::Error;
 use url::Url;
 
+use super::{PROVIDER, USER_AGENT};
+use crate::infrastructure::http_client::{HttpClient, HttpClientConfig};
 use crate::infrastructure::tls::TlsError;
 
 /// Where the data comes from, for accounts of all kinds.
@@ -15,6 +19,9 @@ pub const DEFAULT_WS_URL: &str =
 
 /// Where log-ins and tokens come from.
 pub const DEFAULT_HTTP_URL: &str = "https://www.tradingview.com";
+
+/// Longest page of the web site that is read.
+const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// As whom to log in. Secrets do not print.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +151,35 @@ impl Default for FeedConfig {
 }
 
 impl TradingViewConfig {
+    /// The client for the web site and the directory. A request has one answer's time for all its
+    /// tries: connections wait for log-ins.
+    pub(super) fn http_client(
+        &self,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> Result<HttpClient, ConfigError> {
+        let patience = self.http_patience();
+        let config = HttpClientConfig {
+            user_agent: USER_AGENT.to_owned(),
+            connect_timeout: self.connect_timeout.min(patience),
+            read_timeout: patience,
+            attempt_timeout: patience,
+            total_timeout: patience,
+            max_body_bytes: MAX_BODY_BYTES,
+            ..HttpClientConfig::new(PROVIDER, Arc::clone(tls))
+        };
+        HttpClient::new(config).map_err(ConfigError::Http)
+    }
+
+    /// The longest wait for the web site.
+    pub(super) fn http_patience(&self) -> Duration {
+        self.http_timeout.min(self.history_timeout)
+    }
+
+    /// The origin as a header.
+    pub(super) fn origin_header(&self) -> Result<HeaderValue, ConfigError> {
+        HeaderValue::from_str(&self.origin).map_err(|_| ConfigError::Origin)
+    }
+
     pub(super) fn parsed_ws_url(&self) -> Result<Url, ConfigError> {
         address(&self.ws_url, ["ws", "wss"])
             .ok_or(ConfigError::Url { what: "TRADINGVIEW_WS_URL", schemes: "ws:// or wss://" })
