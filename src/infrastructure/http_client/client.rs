@@ -52,6 +52,9 @@ impl HttpClient {
             builder = builder.no_proxy();
         }
         let client = builder.build()?;
+        // There from the start: what has not happened yet is 0 and not unknown.
+        HTTP_RETRIES.with([config.target]).increment(0);
+        HTTP_BREAKER_OPENINGS.with([config.target]).increment(0);
         let breakers = Arc::new(Breakers::new(config.breaker));
         Ok(Self { client, config: Arc::new(config), breakers })
     }

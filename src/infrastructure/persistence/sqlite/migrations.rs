@@ -166,6 +166,12 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (principal, method, key)
     ) STRICT;
     CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);",
+    // 8: what a person says of a symbol in place of the provider, and symbols that were deleted
+    // while their bars stayed.
+    "ALTER TABLE symbols ADD COLUMN custom_name TEXT;
+    ALTER TABLE symbols ADD COLUMN custom_description TEXT;
+    ALTER TABLE symbols ADD COLUMN custom_asset_type TEXT;
+    ALTER TABLE symbols ADD COLUMN deleted_at INTEGER;",
 ];
 
 /// Brings the database up to date, each step whole or not at all.
