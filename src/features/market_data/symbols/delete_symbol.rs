@@ -55,9 +55,10 @@ impl Handler<DeleteSymbol> for DeleteSymbolHandler {
         let held = self.syncs.hold(&symbol).await?;
         let _held = held.ok_or_else(|| SymbolError::Busy(symbol.clone()))?;
         self.unsubscribe(&symbol).await?;
+        // What has a status is synced by schedule, and would be known again.
+        self.database.sync_statuses().delete(&symbol).await?;
         if delete_bars {
             let bars = self.delete_bars(&symbol).await?;
-            self.database.sync_statuses().delete(&symbol).await?;
             self.forget_feed(&symbol).await?;
             symbols.forget(&symbol).await?;
             info!(%symbol, bars, "deleted {symbol} and its {bars} bars");
