@@ -21,14 +21,17 @@ use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
+use crate::features::market_data::coverage::GapRepairs;
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::symbols::SymbolParts;
-use crate::features::market_data::sync::SyncService;
+use crate::features::market_data::sync::{SyncService, SyncServiceParts};
 use crate::features::market_data::takeover::{self, TakeoverReport};
-use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
+use crate::features::market_data::{
+    CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
+};
 use crate::infrastructure::interfaces::{HistoryProvider, SymbolDirectory};
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
@@ -68,6 +71,7 @@ pub struct App {
     idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
+    ledger: CoverageLedger,
     database: Database,
     lifecycle: Lifecycle,
     transport: Transport,
@@ -94,6 +98,7 @@ impl App {
         let sessions = Sessions::new(database.clone());
         let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let (live, events) = (LiveSeries::default(), EventBus::new());
+        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), events.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -102,6 +107,7 @@ impl App {
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
             live: live.clone(),
+            ledger: ledger.clone(),
             events: events.clone(),
             spool,
             lifecycle: lifecycle.clone(),
@@ -114,14 +120,22 @@ impl App {
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(
-            database.clone(),
-            series_cache.clone(),
+        let syncs = SyncService::new(SyncServiceParts {
+            database: database.clone(),
+            cache: series_cache.clone(),
             provider,
+            sessions: sessions.clone(),
+            live: live.clone(),
+            ledger: ledger.clone(),
+            events,
+            lifecycle: lifecycle.clone(),
+        });
+        let repairs = GapRepairs::new(
+            database.clone(),
             sessions.clone(),
             live.clone(),
-            events,
-            lifecycle.clone(),
+            ledger.clone(),
+            syncs.clone(),
         );
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let builder = sync::register(Mediator::builder(), &syncs);
@@ -135,11 +149,13 @@ impl App {
                 sessions,
                 live,
                 syncs: syncs.clone(),
+                ledger: ledger.clone(),
                 quotes: quotes.clone(),
                 directory,
                 stopping: lifecycle.token(),
             },
         );
+        let builder = coverage::register(builder, &repairs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
             listener,
@@ -148,6 +164,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -170,6 +187,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -187,6 +205,7 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
+        drop(lifecycle.spawn("coverage ledger", ledger.run(lifecycle.token())));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
         // Apart from the tasks of calls: it ends before them, or is cut after them.

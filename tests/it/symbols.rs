@@ -321,6 +321,15 @@ async fn deleted_bars_are_gone_and_can_be_fetched_again(engine: Engine) {
     let status = delete(&mut app, BTC, true).await.unwrap_err();
     assert_eq!(reason(&status).1, "SYMBOL_UNKNOWN");
     assert_eq!(bars(&mut app, IBM).await, of_ibm);
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let request = pb::GetCoverageRequest {
+        symbol: BTC.to_owned(),
+        interval: Interval1h.into(),
+        start_time: time(1_600_000_000),
+        end_time: time(1_600_100_000),
+    };
+    let status = app.market_data.get_coverage(request).await.unwrap_err();
+    assert_eq!(reason(&status).1, "NOT_SYNCED");
 
     let again = app.sync_all(BTC, Interval1h).await.unwrap();
     assert_eq!((again.bars_inserted, again.total_bars), (first.bars_inserted, first.total_bars));

@@ -7,7 +7,9 @@ use tokio_util::task::TaskTracker;
 
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
-use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs};
+use super::{
+    BarLog, Bars, Coverage, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
+};
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
 /// Which engine, and where.
@@ -126,6 +128,11 @@ impl Database {
     /// What the feed remembers of each symbol over a crash.
     pub fn feed_state(&self) -> FeedState {
         FeedState::new(&self.engine)
+    }
+
+    /// What was asked of the provider, and when the feed was there.
+    pub fn coverage(&self) -> Coverage {
+        Coverage::new(&self.engine)
     }
 
     /// The symbols.
