@@ -96,7 +96,6 @@ impl App {
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
-        let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let (live, events) = (LiveSeries::default(), EventBus::new());
         let ledger = CoverageLedger::new(database.clone(), sessions.clone(), events.clone());
         let parts = QuoteServiceParts {
@@ -108,53 +107,24 @@ impl App {
             history: Arc::clone(&provider) as _,
             live: live.clone(),
             ledger: ledger.clone(),
-            events: events.clone(),
+            events,
             spool,
             lifecycle: lifecycle.clone(),
         };
-        let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
-        let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
+        let syncs = sync_service(&parts);
+        let repairs = gap_repairs(&parts, &syncs);
+        let symbols = symbol_parts(&parts, &syncs, Arc::clone(&provider) as _);
+        let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(SyncServiceParts {
-            database: database.clone(),
-            cache: series_cache.clone(),
-            provider,
-            sessions: sessions.clone(),
-            live: live.clone(),
-            ledger: ledger.clone(),
-            events,
-            lifecycle: lifecycle.clone(),
-        });
-        let repairs = GapRepairs::new(
-            database.clone(),
-            sessions.clone(),
-            live.clone(),
-            ledger.clone(),
-            syncs.clone(),
-        );
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
-        let builder = symbols::register(
-            builder,
-            SymbolParts {
-                database: database.clone(),
-                cache: series_cache,
-                sessions,
-                live,
-                syncs: syncs.clone(),
-                ledger: ledger.clone(),
-                quotes: quotes.clone(),
-                directory,
-                stopping: lifecycle.token(),
-            },
-        );
+        let builder = symbols::register(builder, symbols, &quotes);
         let builder = coverage::register(builder, &repairs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
@@ -247,6 +217,53 @@ fn server_info(
         database: database.engine(),
         cache: cache.engine(),
         provider: provider.name(),
+    }
+}
+
+async fn start_quotes(
+    parts: QuoteServiceParts,
+    settings: &Settings,
+    streams: StreamPace,
+) -> Result<QuoteService, StartError> {
+    let epoch = Timestamp::now().as_microsecond();
+    let quotes = QuoteService::start_up(parts, feed_options(settings, streams), epoch);
+    quotes.await.map_err(|error| StartError::of(&error))
+}
+
+/// Syncs with what the feed works with.
+fn sync_service(parts: &QuoteServiceParts) -> SyncService {
+    SyncService::new(SyncServiceParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        provider: Arc::clone(&parts.history),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        ledger: parts.ledger.clone(),
+        events: parts.events.clone(),
+        lifecycle: parts.lifecycle.clone(),
+    })
+}
+
+/// Repairs with what the feed works with.
+fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
+    let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
+    GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
+}
+
+fn symbol_parts(
+    parts: &QuoteServiceParts,
+    syncs: &SyncService,
+    directory: Arc<dyn SymbolDirectory>,
+) -> SymbolParts {
+    SymbolParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        syncs: syncs.clone(),
+        ledger: parts.ledger.clone(),
+        directory,
+        stopping: parts.lifecycle.token(),
     }
 }
 
