@@ -26,12 +26,13 @@ use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
 use crate::features::market_data::status::ServerInfo;
+use crate::features::market_data::symbols::SymbolParts;
 use crate::features::market_data::sync::{SyncService, SyncServiceParts};
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{
     CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
 };
-use crate::infrastructure::interfaces::HistoryProvider;
+use crate::infrastructure::interfaces::{HistoryProvider, SymbolDirectory};
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
 mod access;
@@ -112,6 +113,7 @@ impl App {
         };
         let syncs = sync_service(&parts);
         let repairs = gap_repairs(&parts, &syncs);
+        let symbols = symbol_parts(&parts, &syncs, Arc::clone(&provider) as _);
         let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
@@ -122,7 +124,7 @@ impl App {
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
-        let builder = symbols::register(builder, &database);
+        let builder = symbols::register(builder, symbols, &quotes);
         let builder = coverage::register(builder, &repairs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
@@ -246,6 +248,23 @@ fn sync_service(parts: &QuoteServiceParts) -> SyncService {
 fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
     let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
     GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
+}
+
+fn symbol_parts(
+    parts: &QuoteServiceParts,
+    syncs: &SyncService,
+    directory: Arc<dyn SymbolDirectory>,
+) -> SymbolParts {
+    SymbolParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        syncs: syncs.clone(),
+        ledger: parts.ledger.clone(),
+        directory,
+        stopping: parts.lifecycle.token(),
+    }
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

@@ -23,6 +23,7 @@ mod pages;
 mod progress;
 mod quote;
 mod repair;
+mod search;
 mod series;
 mod serve;
 mod settings;
@@ -78,7 +79,8 @@ enum Command {
     Subscriptions(subscriptions::Subscriptions),
     Feed(feed::Feed),
     Status(status::Status),
-    Symbols(symbols::Symbols),
+    Symbols(Box<symbols::Symbols>),
+    Search(search::Search),
     Info(info::Info),
     Health(health::Health),
     Keys(keys::Keys),
@@ -136,6 +138,7 @@ impl Cli {
             Command::Feed(command) => until_stopped(command.run(outer)).await,
             Command::Status(command) => until_stopped(command.run(outer)).await,
             Command::Symbols(command) => until_stopped(command.run(outer)).await,
+            Command::Search(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,
             Command::Health(command) => until_stopped(command.run(outer)).await,
         }

@@ -192,6 +192,12 @@ const MIGRATIONS: &[&str] = &[
             UNION ALL SELECT exchange, symbol, interval, 'connected', connected FROM coverage
             UNION ALL SELECT exchange, symbol, interval, 'down', down FROM coverage
         ), json_each(ranges) AS stretch;",
+    // 8: what a person says of a symbol in place of the provider, and symbols that were deleted
+    // while their bars stayed.
+    "ALTER TABLE symbols ADD COLUMN custom_name TEXT;
+    ALTER TABLE symbols ADD COLUMN custom_description TEXT;
+    ALTER TABLE symbols ADD COLUMN custom_asset_type TEXT;
+    ALTER TABLE symbols ADD COLUMN deleted_at INTEGER;",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

@@ -18,6 +18,7 @@ use tokio_tungstenite::{MaybeTlsStream, client_async_with_config};
 use url::{Host, Url};
 
 use super::socket::Socket;
+use crate::infrastructure::http_client::retry_after;
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::auth::Auth;
 use crate::infrastructure::tradingview::config::{ConfigError, TradingViewConfig};
@@ -53,7 +54,7 @@ impl Dialer {
         let within = |timeout: Duration| timeout.min(config.history_timeout);
         Ok(Self {
             url: config.parsed_ws_url()?,
-            origin: HeaderValue::from_str(&config.origin).map_err(|_| ConfigError::Origin)?,
+            origin: config.origin_header()?,
             tls,
             auth: Arc::new(auth),
             connect_timeout: within(config.connect_timeout),
@@ -188,6 +189,6 @@ fn http_refusal(answer: &handshake::client::Response) -> ProviderError {
         return errors::unavailable(Phase::Handshake, &format!("the server answered {status}"));
     }
     let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let wait = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let wait = header.and_then(|header| retry_after(header, Timestamp::now()));
     errors::rate_limited("too many connections (429)", wait)
 }
