@@ -17,7 +17,6 @@ use crate::common::grpc::transport::{Transport, raise_descriptor_limit};
 use crate::common::health::HealthCoordinator;
 use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
-use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
@@ -27,7 +26,10 @@ use crate::features::market_data::quote::{
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
-use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
+use crate::features::market_data::webhooks::{WebhookPace, WebhookService};
+use crate::features::market_data::{
+    Announcer, LiveSeries, Sessions, ohlcv, quote, status, symbols, sync, webhooks,
+};
 use crate::infrastructure::interfaces::HistoryProvider;
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
@@ -74,14 +76,23 @@ pub struct App {
     metrics: Option<(MetricsServer, TcpListener)>,
 }
 
+/// What settings do not say, and tests do.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// How streams speak, and are listened to.
+    pub streams: StreamPace,
+    /// How events are sent to webhooks.
+    pub webhooks: WebhookPace,
+}
+
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        Self::start_paced(settings, StreamPace::default()).await
+        Self::start_paced(settings, Pace::default()).await
     }
 
-    /// The same, with streams that speak, and are listened to, at another pace.
-    pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
+    /// The same at another pace.
+    pub async fn start_paced(settings: Settings, pace: Pace) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
         let Connected { database, cache, provider, files, spool, listener, address, metrics } =
@@ -91,7 +102,8 @@ impl App {
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
-        let (live, events) = (LiveSeries::default(), EventBus::new());
+        let live = LiveSeries::default();
+        let (announcer, untold) = Announcer::new(database.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -100,12 +112,12 @@ impl App {
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
             live: live.clone(),
-            events: events.clone(),
+            announcer: announcer.clone(),
             spool,
             lifecycle: lifecycle.clone(),
         };
         let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
+        let quotes = QuoteService::start_up(parts, feed_options(&settings, pace.streams), epoch);
         let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
         let health = health::coordinator(&database, &cache, &quotes).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
@@ -118,14 +130,25 @@ impl App {
             provider,
             sessions.clone(),
             live.clone(),
-            events,
+            announcer.clone(),
             lifecycle.clone(),
         );
+        let hooks = WebhookService::new(
+            database.clone(),
+            announcer,
+            sessions.clone(),
+            &settings.webhook_networks,
+            pace.webhooks,
+            &lifecycle,
+        );
+        let hooks = hooks.map_err(|error| StartError::of(&error))?;
+        hooks.start(untold, &lifecycle);
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
+        let builder = webhooks::register(builder, &hooks);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
             listener,

@@ -124,6 +124,9 @@ settings! {
         "How late a tick may come and still correct its bar";
     BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1s` to `365d`, e.g. `7d`",
         "How long a stream can be resumed where it stopped: closed and corrected bars are logged so long";
+    WEBHOOK_ALLOWED_NETWORKS Plain None,
+        "networks with commas between them, e.g. `10.1.0.0/16,127.0.0.0/8`",
+        "Networks besides the public internet that webhooks may be in, `http` included";
     METRICS_ADDR Plain None, "an address and a port, e.g. `127.0.0.1:9464`",
         "Where Prometheus fetches metrics (`/metrics`, over HTTP); unset means none are kept";
     OTEL_EXPORTER_OTLP_ENDPOINT Url None,

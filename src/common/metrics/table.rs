@@ -109,6 +109,18 @@ metrics! {
         "What a call of the cache took";
     SERIES_CACHE_READS Counter "pocketquant_series_cache_reads_total" "reads" ["outcome"]
         "Queries of bars that the cache was asked for: hit, miss, bypass (written just now, or the cache is away)";
+    WEBHOOK_ATTEMPTS Counter "pocketquant_webhook_attempts_total" "tries" ["outcome"]
+        "Events that were sent to webhooks: delivered, answered (not with 2xx), timeout, unreachable, refused (an address that may not be called), gone (410)";
+    WEBHOOK_ATTEMPT_DURATION Histogram "pocketquant_webhook_attempt_duration_seconds" "seconds" []
+        "What sending an event to a webhook took";
+    WEBHOOK_EVENTS_LOST Counter "pocketquant_webhook_events_lost_total" "events" ["reason"]
+        "Events that a webhook is not sent: failed (tried to the end), dropped (they waited for too long, or were too many), untold (the database was away for too long)";
+    WEBHOOK_OUTBOX Gauge "pocketquant_webhook_outbox_events" "events" []
+        "Events that wait for webhooks, enabled or not; all servers' on one database";
+    WEBHOOK_OUTBOX_OLDEST Gauge "pocketquant_webhook_outbox_oldest_timestamp_seconds" "Unix time" []
+        "Since when the oldest of them waits; 0 where none does. `time() - ` it is its age";
+    WEBHOOKS Gauge "pocketquant_webhooks" "webhooks" ["state"]
+        "Webhooks: enabled, disabled";
     QUEUE_LENGTH Gauge "pocketquant_queue_length" "entries" ["queue"]
         "What waits: feed_commands, feed_fetches, writer_jobs";
     QUEUE_CAPACITY Gauge "pocketquant_queue_capacity" "entries" ["queue"]

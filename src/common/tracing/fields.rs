@@ -46,4 +46,5 @@ pub const LOG_FIELDS: &[&str] = &[
     "trace_id",
     "waited_ms",
     "waiting",
+    "webhook_id",
 ];

@@ -3,6 +3,8 @@
 //! A slice can be deleted with its folder, its `register` line and its RPCs. It names nothing of
 //! another slice but what that one re-exports.
 
+mod announcer;
+mod event_json;
 pub mod grpc;
 mod live_series;
 pub mod ohlcv;
@@ -14,8 +16,10 @@ pub mod status;
 pub mod symbols;
 pub mod sync;
 pub mod takeover;
+pub mod webhooks;
 mod wire;
 
+pub use announcer::{Announced, Announcer, Untold};
 pub use live_series::{FormingBars, Live, LiveSeries};
 pub use page_token::PageTokenInvalid;
 pub use read_error::ReadError;

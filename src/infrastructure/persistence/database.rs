@@ -7,7 +7,10 @@ use tokio_util::task::TaskTracker;
 
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
-use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs};
+use super::{
+    BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
+    WebhookOutbox, Webhooks,
+};
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
 /// Which engine, and where.
@@ -82,6 +85,14 @@ impl Database {
         self.engine.name()
     }
 
+    /// Whether other processes may write to it too.
+    pub const fn is_shared(&self) -> bool {
+        match &self.engine {
+            Engine::MongoDb(_) => true,
+            Engine::Sqlite(_) => false,
+        }
+    }
+
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
         match &self.engine {
@@ -141,5 +152,15 @@ impl Database {
     /// The syncs that were asked for.
     pub fn syncs(&self) -> Syncs {
         Syncs::new(&self.engine)
+    }
+
+    /// Where events are sent to.
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::new(&self.engine)
+    }
+
+    /// What is to be sent there.
+    pub fn webhook_outbox(&self) -> WebhookOutbox {
+        WebhookOutbox::new(&self.engine)
     }
 }

@@ -18,6 +18,8 @@ mod subscriptions;
 mod symbols;
 mod sync_statuses;
 mod syncs;
+mod webhook_outbox;
+mod webhooks;
 
 use jiff::Timestamp;
 
@@ -33,6 +35,10 @@ pub use subscriptions::{Subscribed, Subscriptions};
 pub use symbols::{SymbolFilter, Symbols};
 pub use sync_statuses::{SyncStatusFilter, SyncStatuses};
 pub use syncs::{Lease, SyncCounts, SyncRecord, Syncs};
+pub use webhook_outbox::{
+    Delivery, DeliveryPlace, DeliveryState, NewDelivery, OutboxSize, Settled, WebhookOutbox,
+};
+pub use webhooks::{Webhook, Webhooks};
 
 /// The first whole millisecond at or after `time`: how a bound on stored times is asked for.
 fn millisecond_from(time: Timestamp) -> i64 {

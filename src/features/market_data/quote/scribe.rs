@@ -18,9 +18,9 @@ use super::meter::{Meter, count_bar};
 use super::quote_service::QuoteServiceParts;
 use super::reroll::Children;
 use super::ring::LiveChange;
-use crate::common::messaging::EventBus;
 use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
+use crate::features::market_data::Announcer;
 use crate::infrastructure::persistence::{DatabaseError, LogBar, LogFilter};
 
 /// Entries of the log that are read at a time.
@@ -39,7 +39,7 @@ pub(super) struct Unwritten {
 pub(super) struct Scribe {
     ledger: Ledger,
     children: Children,
-    events: EventBus<DomainEvent>,
+    announcer: Announcer,
     hub: Hub,
     /// Unbounded, as the feed's task may be waiting for this one; it asks for no more than it can
     /// be owed.
@@ -59,7 +59,7 @@ impl Scribe {
         Self {
             ledger: Ledger::new(parts.database.clone(), parts.series.clone()),
             children: Children::new(parts),
-            events: parts.events.clone(),
+            announcer: parts.announcer.clone(),
             hub,
             rerolled,
             lost: AtomicBool::new(false),
@@ -120,6 +120,7 @@ impl Scribe {
         let Appended { sequences, outranking } = self.ledger.append(decided).await?;
         let logged = self.read_logged().await?;
         let rerolled = self.rerolled(decided).await?;
+        self.record_gaps(decided).await?;
 
         let mut logged = logged.into_iter().peekable();
         let (mut told, mut indexes) = (Vec::new(), 0..);
@@ -139,6 +140,7 @@ impl Scribe {
         }
         told.extend(logged.map(stored));
         self.hub.put_bars(told);
+        self.announcer.bars_logged();
         for (series, old, new) in outranking {
             self.publish(EventPayload::BarRevised { series, old, new });
         }
@@ -153,6 +155,7 @@ impl Scribe {
     pub(super) async fn tell_logged(&self) -> Result<(), DatabaseError> {
         let logged = self.read_logged().await?;
         self.hub.put_bars(logged.into_iter().map(stored));
+        self.announcer.bars_logged();
         Ok(())
     }
 
@@ -184,7 +187,24 @@ impl Scribe {
     }
 
     fn publish(&self, payload: EventPayload) {
-        self.events.publish(DomainEvent { time: Timestamp::now(), payload });
+        self.announcer.publish(DomainEvent { time: Timestamp::now(), payload });
+    }
+
+    /// Tells of times that the feed was away. Repeated with the job, a gap is the same event.
+    async fn record_gaps(&self, decided: &[Decided]) -> Result<(), DatabaseError> {
+        for each in decided {
+            let Decided::Live(LiveChange::Gap(symbol, from, to)) = each else { continue };
+            let (symbol, from, to) = (symbol.clone(), *from, *to);
+            let payload = EventPayload::GapDetected { symbol, from, to };
+            let event = DomainEvent { time: Timestamp::now(), payload };
+            match self.ledger.within(self.announcer.record(event, None)).await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                // No reason to lose bars.
+                Err(error) => warn!(%error, "a gap is not told to webhooks"),
+            }
+        }
+        Ok(())
     }
 
     /// Reads children back and says what they come to.

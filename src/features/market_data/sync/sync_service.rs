@@ -12,12 +12,11 @@ use super::journal::SyncJournal;
 use super::meter::SyncMeter;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress, SyncReport, SyncTicket, wire};
-use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::common::tracing::task_span;
-use crate::domain::shared::{DomainEvent, Series};
+use crate::domain::shared::Series;
 use crate::domain::sync::SyncState;
-use crate::features::market_data::{LiveSeries, Sessions};
+use crate::features::market_data::{Announcer, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider};
 use crate::infrastructure::persistence::{
     Database, DatabaseError, SeriesCache, SyncCounts, SyncRecord,
@@ -58,18 +57,19 @@ struct Task {
 }
 
 impl SyncService {
-    /// Copies from `provider` to `database`; tells `events` what changed.
+    /// Copies from `provider` to `database`; tells `announcer` what changed.
     pub fn new(
         database: Database,
         cache: SeriesCache,
         provider: Arc<dyn HistoryProvider>,
         sessions: Sessions,
         live: LiveSeries,
-        events: EventBus<DomainEvent>,
+        announcer: Announcer,
         lifecycle: Lifecycle,
     ) -> Self {
         let (stopping, journal) = (lifecycle.token(), SyncJournal::new(&database));
-        let run = SyncRun { database, cache, provider, sessions, live, events, journal, stopping };
+        let run =
+            SyncRun { database, cache, provider, sessions, live, announcer, journal, stopping };
         let (slots, queues) = (Arc::new(Semaphore::new(AT_ONCE)), Mutex::default());
         Self { shared: Arc::new(Shared { run, lifecycle, slots, queues }) }
     }
@@ -192,7 +192,8 @@ impl SyncService {
             record.state = state;
             record.ended = Some((Timestamp::now(), wire::encode(last.clone())));
         }
-        let settled = run.close(&record).await && settled;
+        let settled =
+            settled && run.tell(&record, outcome.as_ref()).await && run.close(&record).await;
         if settled {
             // Whoever is told that it ended can start the next one at once.
             self.leave(&record.series, record.sync_id);

@@ -16,6 +16,8 @@ mod subscriptions;
 mod symbols;
 mod sync_status;
 mod syncs;
+mod webhook_outbox;
+mod webhooks;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
 pub(super) use syncs::Syncs;
+pub(super) use webhook_outbox::WebhookOutbox;
+pub(super) use webhooks::Webhooks;
 
 use super::DatabaseError;
 use crate::common::tracing::in_current_context;

@@ -13,7 +13,9 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, idempotency, subscriptions, symbols, sync_status, syncs};
+use super::{
+    bar_log, idempotency, subscriptions, symbols, sync_status, syncs, webhook_outbox, webhooks,
+};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -70,7 +72,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 8] {
+fn layouts() -> [Layout; 10] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
@@ -123,7 +125,27 @@ fn layouts() -> [Layout; 8] {
             validator: sync_schema(),
         },
         idempotency_layout(),
+        Layout { name: webhooks::COLLECTION, indexes: Vec::new(), validator: webhook_schema() },
+        outbox_layout(),
     ]
+}
+
+fn outbox_layout() -> Layout {
+    let index = |name, keys| Index { name, keys, unique: false, partial: None, expires: false };
+    Layout {
+        name: webhook_outbox::COLLECTION,
+        indexes: vec![
+            index(
+                "idx_webhook_outbox_pending",
+                doc! { "webhook_id": 1, "state": 1, "next_attempt_at": 1 },
+            ),
+            index(
+                "idx_webhook_outbox_newest",
+                doc! { "webhook_id": 1, "created_at": -1, "event_id": -1 },
+            ),
+        ],
+        validator: outbox_schema(),
+    }
 }
 
 fn idempotency_layout() -> Layout {
@@ -282,6 +304,31 @@ fn sync_schema() -> Document {
             "state": { "enum": ["pending", "syncing", "completed", "error"] },
             "started_at": { "bsonType": "date" }, "leased_until": { "bsonType": "date" },
             "ended_at": optional("date"),
+        },
+    )
+}
+
+fn webhook_schema() -> Document {
+    schema(
+        &["url", "secret", "created_at", "cursor"],
+        doc! {
+            "url": text(), "secret": text(), "description": text(), "event_types": text(),
+            "symbols": text(), "intervals": text(), "created_at": { "bsonType": "date" },
+            "disabled_at": optional("date"), "cursor": { "bsonType": "long", "minimum": 0 },
+        },
+    )
+}
+
+fn outbox_schema() -> Document {
+    let date = doc! { "bsonType": "date" };
+    schema(
+        &["webhook_id", "event_id", "event_type", "body", "state", "next_attempt_at", "created_at"],
+        doc! {
+            "webhook_id": text(), "event_id": text(), "event_type": text(),
+            "body": { "bsonType": "binData" },
+            "state": { "enum": ["pending", "delivered", "failed"] },
+            "next_attempt_at": &date, "created_at": &date,
+            "leased_until": optional("date"), "ended_at": optional("date"),
         },
     )
 }

@@ -166,6 +166,40 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (principal, method, key)
     ) STRICT;
     CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);",
+    // webhooks and what is to be sent to them; lists have commas between their names.
+    "CREATE TABLE webhooks (
+        webhook_id       TEXT PRIMARY KEY,
+        url              TEXT NOT NULL,
+        description      TEXT NOT NULL,
+        event_types      TEXT NOT NULL,
+        symbols          TEXT NOT NULL,
+        intervals        TEXT NOT NULL,
+        secret           TEXT NOT NULL,
+        created_at       INTEGER NOT NULL,
+        disabled_at      INTEGER,
+        disabled_why     TEXT,
+        cursor           INTEGER NOT NULL,
+        dropped          INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE webhook_outbox (
+        webhook_id       TEXT NOT NULL REFERENCES webhooks (webhook_id) ON DELETE CASCADE,
+        event_id         TEXT NOT NULL,
+        event_type       TEXT NOT NULL,
+        body             BLOB NOT NULL,
+        state            TEXT NOT NULL,
+        attempts         INTEGER NOT NULL DEFAULT 0,
+        next_attempt_at  INTEGER NOT NULL,
+        owner            TEXT,
+        leased_until     INTEGER,
+        created_at       INTEGER NOT NULL,
+        ended_at         INTEGER,
+        status           INTEGER,
+        error            TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (webhook_id, event_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX webhook_outbox_pending ON webhook_outbox
+        (webhook_id, next_attempt_at, leased_until, created_at) WHERE state = 'pending';
+    CREATE INDEX webhook_outbox_newest ON webhook_outbox (webhook_id, created_at, event_id);",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

@@ -14,6 +14,8 @@ mod subscriptions;
 mod symbols;
 mod sync_status;
 mod syncs;
+mod webhook_outbox;
+mod webhooks;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
 pub(super) use syncs::Syncs;
+pub(super) use webhook_outbox::WebhookOutbox;
+pub(super) use webhooks::Webhooks;
 
 use super::DatabaseError;
 

@@ -113,6 +113,8 @@ pub(super) struct FeedTask {
     link_is_idle: bool,
     /// When the provider last said anything, while connected.
     heard_at: Option<Timestamp>,
+    /// Whether it was told last that the feed is up, or that it is down.
+    told_up: Option<bool>,
     /// Symbols whose newest quote is not told yet.
     changed_quotes: HashSet<Symbol>,
     /// Symbols whose forming bars are not told yet.
@@ -165,6 +167,7 @@ impl FeedTask {
             started: false,
             link_is_idle: false,
             heard_at: None,
+            told_up: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
             uncached: HashSet::new(),
@@ -296,6 +299,10 @@ impl FeedTask {
             feed.connection = Connection::Stopped;
             feed.connected_since = None;
         });
+        if self.told_up == Some(true) && !self.parts.lifecycle.is_stopping() {
+            self.tell_down("it was stopped".to_owned());
+        }
+        self.told_up = None;
     }
 
     /// The provider ended the feed by itself, without a word: the service stops.
