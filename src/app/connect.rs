@@ -16,7 +16,7 @@ use crate::common::shutdown::Lifecycle;
 use crate::infrastructure::persistence::{Cache, CacheConfig, Database, DatabaseConfig};
 use crate::infrastructure::spool::Spool;
 use crate::infrastructure::tradingview::{
-    ConfigError, Credentials, TradingView, TradingViewConfig,
+    ConfigError, Credentials, DEFAULT_SEARCH_URL, TradingView, TradingViewConfig,
 };
 
 /// All that the settings name.
@@ -98,6 +98,10 @@ fn provider(settings: &Settings, lifecycle: &Lifecycle) -> Result<Arc<TradingVie
     let config = TradingViewConfig {
         ws_url: tradingview.ws_url.to_string(),
         http_url: tradingview.http_url.to_string(),
+        search_url: tradingview
+            .search_url
+            .as_ref()
+            .map_or_else(|| DEFAULT_SEARCH_URL.to_owned(), ToString::to_string),
         credentials: credentials(&tradingview.auth),
         extra_roots: tradingview.ca_file.clone(),
         history_timeout: settings.history_timeout,

@@ -7,6 +7,7 @@ mod bars;
 mod cancel;
 mod client;
 mod demo;
+mod events;
 mod export;
 mod failure;
 mod feed;
@@ -33,6 +34,7 @@ mod sync_report;
 mod target;
 mod times;
 mod watch;
+mod webhooks;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -75,6 +77,8 @@ enum Command {
     Feed(feed::Feed),
     Status(status::Status),
     Symbols(symbols::Symbols),
+    Webhooks(webhooks::Webhooks),
+    Events(events::Events),
     Info(info::Info),
     Health(health::Health),
     Keys(keys::Keys),
@@ -130,6 +134,8 @@ impl Cli {
             Command::Feed(command) => until_stopped(command.run(outer)).await,
             Command::Status(command) => until_stopped(command.run(outer)).await,
             Command::Symbols(command) => until_stopped(command.run(outer)).await,
+            Command::Webhooks(command) => until_stopped(command.run(outer)).await,
+            Command::Events(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,
             Command::Health(command) => until_stopped(command.run(outer)).await,
         }

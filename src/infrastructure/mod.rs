@@ -1,4 +1,5 @@
-//! All external I/O: databases, cache, providers, webhooks.
+//! All external I/O: databases, cache, providers, web sites, webhooks.
+pub mod http_client;
 pub mod interfaces;
 pub mod persistence;
 pub mod spool;

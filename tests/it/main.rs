@@ -28,6 +28,7 @@ mod feed_faults;
 mod grpcurl;
 mod health;
 mod history;
+mod http_client;
 mod idempotency;
 mod limits;
 mod live;

@@ -130,6 +130,8 @@ pub struct TradingViewSettings {
     pub ws_url: Url,
     /// The web site: `http` or `https`.
     pub http_url: Url,
+    /// The symbol directory, where it is not where it usually is: `http` or `https`.
+    pub search_url: Option<Url>,
     /// PEM certificates to trust besides the public ones.
     pub ca_file: Option<PathBuf>,
     /// Who we are.
@@ -352,9 +354,18 @@ fn mongodb(reader: &mut Reader<'_>) -> Option<Option<MongoDbSettings>> {
 fn tradingview(reader: &mut Reader<'_>) -> Option<TradingViewSettings> {
     let ws_url = reader.read(&t::TRADINGVIEW_WS_URL, parse::plain_url(&["ws", "wss"]));
     let http_url = reader.read(&t::TRADINGVIEW_HTTP_URL, parse::plain_url(&["http", "https"]));
+    let search_url = reader.read(&t::TRADINGVIEW_SEARCH_URL, parse::plain_url(&["http", "https"]));
     let ca_file = reader.read(&t::TRADINGVIEW_CA_FILE, parse::readable_file);
     let auth = tradingview_auth(reader);
-    Some(TradingViewSettings { ws_url: ws_url?, http_url: http_url?, ca_file, auth: auth? })
+    let (ws_url, http_url, auth) = (ws_url?, http_url?, auth?);
+    // A simulator serves all of it in one place.
+    let search_url = search_url.or_else(|| (!is_tradingview(&http_url)).then(|| http_url.clone()));
+    Some(TradingViewSettings { ws_url, http_url, search_url, ca_file, auth })
+}
+
+fn is_tradingview(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host == "tradingview.com" || host.ends_with(".tradingview.com")
 }
 
 fn tradingview_auth(reader: &mut Reader<'_>) -> Option<TradingViewAuth> {

@@ -98,6 +98,9 @@ settings! {
     TRADINGVIEW_HTTP_URL Url Some("https://www.tradingview.com"),
         "a URL that begins with `http://` or `https://` and names a host, without a user or password",
         "TradingView's web site, for logging in, or a simulator's";
+    TRADINGVIEW_SEARCH_URL Url None,
+        "a URL that begins with `http://` or `https://` and names a host, without a user or password",
+        "TradingView's symbol directory; unset means TradingView's own, or TRADINGVIEW_HTTP_URL where that is not TradingView's";
     TRADINGVIEW_CA_FILE Plain None, "a file of PEM certificates",
         "Roots to trust besides the public ones: a simulator's, a company proxy's";
     TRADINGVIEW_AUTH_TOKEN Secret None, "a token, without TRADINGVIEW_SESSIONID and TRADINGVIEW_USERNAME",

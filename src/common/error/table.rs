@@ -96,6 +96,8 @@ error_codes! {
         "The provider does not know the symbol.";
     SymbolUnknown "SYMBOL_UNKNOWN" NotFound "ResourceInfo"
         "The symbol is not known here; a first sync makes it known.";
+    SymbolBusy "SYMBOL_BUSY" Aborted "RetryInfo, ResourceInfo; metadata `remedy`"
+        "A sync of the symbol is under way; it can be deleted once that is over.";
     NotSynced "NOT_SYNCED" NotFound "metadata `call`, `symbol`, `interval`: what would fetch it"
         "The series was never synced.";
     NotSubscribed "NOT_SUBSCRIBED" NotFound "metadata `remedy`"
@@ -137,7 +139,7 @@ error_codes! {
     IdempotencyInProgress "IDEMPOTENCY_IN_PROGRESS" Aborted "RetryInfo"
         "The first call with this idempotency key still runs.";
     ProviderUnavailable "PROVIDER_UNAVAILABLE" Unavailable
-        "RetryInfo; metadata `provider`, `phase` (connect, tls, handshake, hello, history, quotes)"
+        "RetryInfo; metadata `provider`, `phase` (connect, tls, handshake, hello, login, history, quotes, search)"
         "The provider cannot be reached, refuses, or breaks off; what is already written stays.";
     ProviderTimeout "PROVIDER_TIMEOUT" Unavailable "RetryInfo; metadata `provider`, `phase`"
         "The provider went silent; what is already written stays.";

@@ -97,6 +97,14 @@ metrics! {
         "Pages of history that the provider was asked for: ok, error, cancelled";
     PROVIDER_PAGE_DURATION Histogram "pocketquant_provider_page_duration_seconds" "seconds" []
         "What a page of history took, connecting included";
+    HTTP_REQUESTS Counter "pocketquant_http_requests_total" "requests" ["target", "outcome"]
+        "Requests that were made of web sites, each try by itself: ok, client_error, server_error, connect, tls, timeout, broken, breaker_open (not sent), address_refused (not sent), too_large, request, cancelled";
+    HTTP_DURATION Histogram "pocketquant_http_request_duration_seconds" "seconds" ["target"]
+        "What a try took, connecting and reading included";
+    HTTP_RETRIES Counter "pocketquant_http_retries_total" "tries" ["target"]
+        "Tries besides the first";
+    HTTP_BREAKER_OPENINGS Counter "pocketquant_http_breaker_openings_total" "times" ["target"]
+        "Times that a host had failed so often that it was left alone for a while";
     DATABASE_OPERATIONS Counter "pocketquant_database_operations_total" "calls" ["collection", "operation", "outcome"]
         "Calls of the database: ok, error, cancelled";
     DATABASE_DURATION Histogram "pocketquant_database_operation_duration_seconds" "seconds" ["collection", "operation"]
@@ -111,8 +119,6 @@ metrics! {
         "Queries of bars that the cache was asked for: hit, miss, bypass (written just now, or the cache is away)";
     WEBHOOK_ATTEMPTS Counter "pocketquant_webhook_attempts_total" "tries" ["outcome"]
         "Events that were sent to webhooks: delivered, answered (not with 2xx), timeout, unreachable, refused (an address that may not be called), gone (410)";
-    WEBHOOK_ATTEMPT_DURATION Histogram "pocketquant_webhook_attempt_duration_seconds" "seconds" []
-        "What sending an event to a webhook took";
     WEBHOOK_EVENTS_LOST Counter "pocketquant_webhook_events_lost_total" "events" ["reason"]
         "Events that a webhook is not sent: failed (tried to the end), dropped (they waited for too long, or were too many), untold (the database was away for too long)";
     WEBHOOK_OUTBOX Gauge "pocketquant_webhook_outbox_events" "events" []

@@ -33,7 +33,7 @@ impl Sessions {
         if let Some(session) = self.known.get(symbol).await {
             return Ok(session);
         }
-        let info = self.database.symbols().get(symbol).await?;
+        let info = self.database.symbols().last_known(symbol).await?;
         let session = match info {
             Some(info) => info.trading_session().0,
             None => Arc::new(TradingSession::around_the_clock()),

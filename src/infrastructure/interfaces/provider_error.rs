@@ -25,6 +25,8 @@ pub enum Phase {
     History,
     /// Receiving quotes.
     Quotes,
+    /// Looking symbols up.
+    Search,
 }
 
 impl Phase {
@@ -38,6 +40,7 @@ impl Phase {
             Self::Login => "login",
             Self::History => "history",
             Self::Quotes => "quotes",
+            Self::Search => "search",
         }
     }
 }

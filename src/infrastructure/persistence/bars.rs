@@ -210,6 +210,24 @@ impl Bars {
         self.calls.observe("delete", Box::pin(work)).await
     }
 
+    /// Removes the oldest bars of `series`, forming ones too, at most `limit`; answers how many
+    /// there were. Fewer than `limit` were the last.
+    pub async fn delete_oldest(&self, series: &Series, limit: u32) -> Result<u64, DatabaseError> {
+        let query = BarQuery {
+            start: None,
+            end: None,
+            order: BarOrder::OldestFirst,
+            limit,
+            include_forming: true,
+        };
+        let oldest = self.find(series, &query).await?;
+        if oldest.is_empty() {
+            return Ok(0);
+        }
+        let open_times: Vec<Timestamp> = oldest.iter().map(|bar| bar.open_time).collect();
+        self.delete(series, &open_times).await
+    }
+
     /// Every series that has bars, in order. Reads the whole index: for maintenance.
     pub async fn series(&self) -> Result<Vec<Series>, DatabaseError> {
         let work = async {

@@ -1,11 +1,13 @@
 //! The registry of instruments, whichever engine keeps it.
 
+use jiff::Timestamp;
+
 use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
 use crate::common::constants::COLLECTION_SYMBOLS;
 use crate::domain::shared::Symbol;
-use crate::domain::symbol::SymbolInfo;
+use crate::domain::symbol::{SymbolChange, SymbolInfo};
 
 /// Which instruments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl Symbols {
         Self { engine, calls }
     }
 
-    /// What is known about `symbol`.
+    /// What is known about `symbol`; nothing where it was deleted.
     pub async fn get(&self, symbol: &Symbol) -> Result<Option<SymbolInfo>, DatabaseError> {
         let work = async {
             match &self.engine {
@@ -50,7 +52,21 @@ impl Symbols {
         self.calls.observe("get", Box::pin(work)).await
     }
 
-    /// Stores `info` in place of what was known. Times are kept to the millisecond.
+    /// What was last known about `symbol`, also where it was deleted and its bars stayed: they are
+    /// still cut by its session.
+    pub async fn last_known(&self, symbol: &Symbol) -> Result<Option<SymbolInfo>, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.last_known(symbol).await,
+                SymbolEngine::Sqlite(engine) => engine.last_known(symbol).await,
+            }
+        };
+        self.calls.observe("last_known", Box::pin(work)).await
+    }
+
+    /// Stores what the provider says in `info` in place of what it said before. Of a symbol that
+    /// is known, what a person set, whether it is active and since when it is known stay as they
+    /// are stored. Times are kept to the millisecond.
     pub async fn put(&self, info: &SymbolInfo) -> Result<(), DatabaseError> {
         let work = async {
             match &self.engine {
@@ -59,6 +75,46 @@ impl Symbols {
             }
         };
         self.calls.observe("put", Box::pin(work)).await
+    }
+
+    /// Makes the `change` of a person as of `at`, at once and nothing besides; answers the symbol as
+    /// it is then, nothing where it is not known.
+    pub async fn customise(
+        &self,
+        symbol: &Symbol,
+        change: &SymbolChange,
+        at: Timestamp,
+    ) -> Result<Option<SymbolInfo>, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.customise(symbol, change, at).await,
+                SymbolEngine::Sqlite(engine) => engine.customise(symbol, change, at).await,
+            }
+        };
+        self.calls.observe("customise", Box::pin(work)).await
+    }
+
+    /// Deletes `symbol`, and what a person set with it, as of `at`. What the provider said stays
+    /// for its bars. Answers whether it was known.
+    pub async fn delete(&self, symbol: &Symbol, at: Timestamp) -> Result<bool, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.delete(symbol, at).await,
+                SymbolEngine::Sqlite(engine) => engine.delete(symbol, at).await,
+            }
+        };
+        self.calls.observe("delete", Box::pin(work)).await
+    }
+
+    /// Forgets all about `symbol`, deleted or not.
+    pub async fn forget(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+        let work = async {
+            match &self.engine {
+                SymbolEngine::MongoDb(engine) => engine.forget(symbol).await,
+                SymbolEngine::Sqlite(engine) => engine.forget(symbol).await,
+            }
+        };
+        self.calls.observe("forget", Box::pin(work)).await
     }
 
     /// At most `limit` instruments after `after`, by exchange and code.

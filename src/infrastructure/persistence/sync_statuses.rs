@@ -6,7 +6,7 @@ use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
 use crate::common::constants::COLLECTION_SYNC_STATUS;
-use crate::domain::shared::Series;
+use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::{SyncState, SyncStatus};
 
 /// Which statuses.
@@ -61,6 +61,17 @@ impl SyncStatuses {
             }
         };
         self.calls.observe("put", Box::pin(work)).await
+    }
+
+    /// Removes the statuses of all series of `symbol`.
+    pub async fn delete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+        let work = async {
+            match &self.engine {
+                StatusEngine::MongoDb(engine) => engine.delete(symbol).await,
+                StatusEngine::Sqlite(engine) => engine.delete(symbol).await,
+            }
+        };
+        self.calls.observe("delete", Box::pin(work)).await
     }
 
     /// At most `limit` statuses after `after`, by exchange, code and the interval's text.

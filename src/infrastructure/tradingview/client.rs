@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::auth::Auth;
 use super::config::{ConfigError, TradingViewConfig};
+use super::search::Search;
 use super::session::{Dialer, Session};
 use super::{PROVIDER, quotes};
 use crate::infrastructure::interfaces::{FeedCommand, FeedEvent, QuoteProvider};
@@ -18,6 +19,7 @@ use crate::infrastructure::interfaces::{FeedCommand, FeedEvent, QuoteProvider};
 #[derive(Clone)]
 pub struct TradingView {
     session: Session,
+    search: Search,
     dialer: Arc<Dialer>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -32,10 +34,16 @@ impl TradingView {
         stopping: CancellationToken,
     ) -> Result<Self, ConfigError> {
         let tls = crate::infrastructure::tls::client_config(config.extra_roots.as_deref())?;
-        let auth = Auth::new(&config, &tls)?;
+        let http = config.http_client(&tls)?;
+        let search = Search::new(&config, http.clone())?;
+        let auth = Auth::new(&config, http)?;
         let dialer = Arc::new(Dialer::new(&config, tls, auth)?);
         let session = Session::new(config, Arc::clone(&dialer), tasks.clone(), stopping.clone());
-        Ok(Self { session, dialer, tasks, stopping })
+        Ok(Self { session, search, dialer, tasks, stopping })
+    }
+
+    pub(super) const fn directory(&self) -> &Search {
+        &self.search
     }
 
     pub(super) const fn session(&self) -> &Session {

@@ -1,12 +1,16 @@
 //! What the client is told: where, as whom, how patient.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 use thiserror::Error;
 use url::Url;
 
+use super::{PROVIDER, USER_AGENT};
+use crate::infrastructure::http_client::{HttpClient, HttpClientConfig};
 use crate::infrastructure::tls::TlsError;
 
 /// Where the data comes from, for accounts of all kinds.
@@ -15,6 +19,15 @@ pub const DEFAULT_WS_URL: &str =
 
 /// Where log-ins and tokens come from.
 pub const DEFAULT_HTTP_URL: &str = "https://www.tradingview.com";
+
+/// Where symbols are searched.
+pub const DEFAULT_SEARCH_URL: &str = "https://symbol-search.tradingview.com";
+
+/// The directory's page, version 3.
+const SEARCH_PATH: &str = "/symbol_search/v3/";
+
+/// Longest page of the web site that is read.
+const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// As whom to log in. Secrets do not print.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +60,8 @@ pub struct TradingViewConfig {
     pub ws_url: String,
     /// The web site: `http` or `https`.
     pub http_url: String,
+    /// The symbol directory: `http` or `https`.
+    pub search_url: String,
     /// As whom.
     pub credentials: Credentials,
     /// A PEM file of roots that are trusted besides the public web's.
@@ -115,6 +130,7 @@ impl Default for TradingViewConfig {
         Self {
             ws_url: DEFAULT_WS_URL.to_owned(),
             http_url: DEFAULT_HTTP_URL.to_owned(),
+            search_url: DEFAULT_SEARCH_URL.to_owned(),
             credentials: Credentials::default(),
             extra_roots: None,
             origin: "https://www.tradingview.com".to_owned(),
@@ -144,6 +160,35 @@ impl Default for FeedConfig {
 }
 
 impl TradingViewConfig {
+    /// The client for the web site and the directory. A request has one answer's time for all its
+    /// tries: connections wait for log-ins.
+    pub(super) fn http_client(
+        &self,
+        tls: &Arc<rustls::ClientConfig>,
+    ) -> Result<HttpClient, ConfigError> {
+        let patience = self.http_patience();
+        let config = HttpClientConfig {
+            user_agent: USER_AGENT.to_owned(),
+            connect_timeout: self.connect_timeout.min(patience),
+            read_timeout: patience,
+            attempt_timeout: patience,
+            total_timeout: patience,
+            max_body_bytes: MAX_BODY_BYTES,
+            ..HttpClientConfig::new(PROVIDER, Arc::clone(tls))
+        };
+        HttpClient::new(config).map_err(ConfigError::Http)
+    }
+
+    /// The longest wait for the web site.
+    pub(super) fn http_patience(&self) -> Duration {
+        self.http_timeout.min(self.history_timeout)
+    }
+
+    /// The origin as a header.
+    pub(super) fn origin_header(&self) -> Result<HeaderValue, ConfigError> {
+        HeaderValue::from_str(&self.origin).map_err(|_| ConfigError::Origin)
+    }
+
     pub(super) fn parsed_ws_url(&self) -> Result<Url, ConfigError> {
         address(&self.ws_url, ["ws", "wss"])
             .ok_or(ConfigError::Url { what: "TRADINGVIEW_WS_URL", schemes: "ws:// or wss://" })
@@ -155,9 +200,47 @@ impl TradingViewConfig {
             schemes: "http:// or https://",
         })
     }
+
+    /// The directory's page; the setting may hold all of its address, or its beginning.
+    pub(super) fn parsed_search_url(&self) -> Result<Url, ConfigError> {
+        let mut url = address(&self.search_url, ["http", "https"]).ok_or(ConfigError::Url {
+            what: "TRADINGVIEW_SEARCH_URL",
+            schemes: "http:// or https://",
+        })?;
+        let path = url.path().trim_end_matches('/');
+        let path = path.strip_suffix("/v3").unwrap_or(path);
+        let path = path.strip_suffix("/symbol_search").unwrap_or(path);
+        let path = format!("{path}{SEARCH_PATH}");
+        url.set_path(&path);
+        url.set_query(None);
+        Ok(url)
+    }
 }
 
 fn address(text: &str, schemes: [&str; 2]) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     (schemes.contains(&url.scheme()) && url.host_str().is_some()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_found_by_any_part_of_its_address() {
+        for (given, page) in [
+            ("https://a.example", "https://a.example/symbol_search/v3/"),
+            ("https://a.example/", "https://a.example/symbol_search/v3/"),
+            ("https://a.example/symbol_search", "https://a.example/symbol_search/v3/"),
+            ("https://a.example/symbol_search/v3/?x=1", "https://a.example/symbol_search/v3/"),
+            ("http://a.example:1/proxy/", "http://a.example:1/proxy/symbol_search/v3/"),
+        ] {
+            let search_url = given.to_owned();
+            let config = TradingViewConfig { search_url, ..TradingViewConfig::default() };
+            assert_eq!(config.parsed_search_url().unwrap().as_str(), page);
+        }
+        let search_url = "ftp://a.example".to_owned();
+        let config = TradingViewConfig { search_url, ..TradingViewConfig::default() };
+        assert!(config.parsed_search_url().is_err());
+    }
 }

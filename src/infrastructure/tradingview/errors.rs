@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::PROVIDER;
 use crate::domain::shared::Symbol;
+use crate::infrastructure::http_client::HttpError;
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 
 /// When to try again after network trouble, unless somebody knows better.
@@ -36,6 +39,34 @@ pub(super) fn auth_required(detail: &str) -> ProviderError {
 pub(super) fn rate_limited(detail: &str, retry_after: Option<Duration>) -> ProviderError {
     let retry_after = retry_after.unwrap_or(RETRY_SLOWLY);
     ProviderError::RateLimited { provider: PROVIDER, detail: bounded(detail), retry_after }
+}
+
+/// The web site did not answer, or not well; it was waited for this long at most.
+pub(super) fn http_error(error: &HttpError, phase: Phase, waited: Duration) -> ProviderError {
+    match error {
+        HttpError::Connect { detail, .. } => unavailable(Phase::Connect, detail),
+        HttpError::Tls { detail, .. } => unavailable(Phase::Tls, detail),
+        HttpError::Timeout { connecting: true, .. } => timeout(Phase::Connect, waited),
+        HttpError::Timeout { connecting: false, .. } => timeout(phase, waited),
+        HttpError::Status { status, retry_after, .. }
+            if *status == StatusCode::TOO_MANY_REQUESTS =>
+        {
+            rate_limited(&format!("the web site answered {status}"), *retry_after)
+        }
+        HttpError::Status { status, retry_after, .. } => {
+            let error = unavailable(phase, &format!("the web site answered {status}"));
+            with_retry_after(error, retry_after.unwrap_or(RETRY_LATER))
+        }
+        HttpError::BreakerOpen { retry_after, .. } => {
+            with_retry_after(unavailable(phase, &error.to_string()), *retry_after)
+        }
+        HttpError::Broken { .. }
+        | HttpError::TooLarge { .. }
+        | HttpError::Malformed { .. }
+        | HttpError::AddressRefused { .. }
+        | HttpError::Redirect { .. }
+        | HttpError::Request { .. } => unavailable(phase, &error.to_string()),
+    }
 }
 
 /// `symbol_error`: the reason, perhaps `group` and its name.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::PROVIDER;
 use super::client::TradingView;
 use super::reply::Reply;
+use super::search::Search;
 use super::session::{Chart, Session};
 use crate::common::error::Coded as _;
 use crate::common::metrics::table::{PROVIDER_PAGE_DURATION, PROVIDER_PAGES};
@@ -30,6 +31,7 @@ impl HistoryProvider for TradingView {
     fn history(&self, request: HistoryRequest) -> HistoryStream {
         let pages = Pages {
             session: self.session().clone(),
+            search: self.directory().clone(),
             series: request.series,
             wanted: match request.depth {
                 HistoryDepth::Newest(count) => Some(count),
@@ -43,7 +45,10 @@ impl HistoryProvider for TradingView {
             match pages.observed().await {
                 Ok(Some((page, last))) => Some((Ok(page), (!last).then_some(pages))),
                 Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
+                Err(error) => {
+                    let error = pages.search.suggest(error).await;
+                    Some((Err(error), None))
+                }
             }
         })
         .boxed()
@@ -53,6 +58,7 @@ impl HistoryProvider for TradingView {
 /// A request that was answered up to `oldest`.
 struct Pages {
     session: Session,
+    search: Search,
     series: Series,
     /// How many more bars; all, where none.
     wanted: Option<u32>,

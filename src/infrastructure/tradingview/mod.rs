@@ -1,8 +1,8 @@
 //! The TradingView data protocol, client side: history of bars over one multiplexed socket, quotes
-//! over another.
+//! over another, the symbol directory over HTTPS.
 //!
 //! `frame`, `message`, `resolve`, `errors` and `reply` are pure; `session` is the socket, `auth`
-//! the log-in, `history` and `quotes` what is asked for, `client` what the rest of the service
+//! the log-in, `history`, `quotes` and `search` what is asked for, `client` what the rest of the service
 //! sees.
 
 mod auth;
@@ -15,11 +15,12 @@ mod message;
 mod quotes;
 mod reply;
 mod resolve;
+mod search;
 mod session;
 
 pub use client::TradingView;
 pub use config::{
-    ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_WS_URL, FeedConfig, TradingViewConfig,
+    ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_SEARCH_URL, DEFAULT_WS_URL, FeedConfig, TradingViewConfig,
 };
 
 /// The provider's name in answers, storage and logs.

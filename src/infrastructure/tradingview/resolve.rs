@@ -89,7 +89,8 @@ fn field<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
     object.get(key).or_else(|| object.get(key.replace('_', "-")))
 }
 
-fn text(object: &Value, key: &str) -> Option<String> {
+/// A text that is not empty.
+pub(super) fn text(object: &Value, key: &str) -> Option<String> {
     let text = field(object, key)?.as_str()?.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
+
+use crate::infrastructure::http_client::AddressFilter;
 
 /// IPv4 networks that are not the public internet (IANA's special-purpose registry).
 const SPECIAL_V4: [(Ipv4Addr, u8); 15] = [
@@ -74,22 +75,10 @@ impl AddressPolicy {
         let is_allowed = self.allowed.iter().any(|network| network.contains(&address));
         is_allowed || (self.is_public_allowed && is_public(address))
     }
-}
 
-/// Names are looked up with the system's resolver each time that a connection is made, and what
-/// may not be called is left out: the addresses that are judged are those that are called.
-impl Resolve for AddressPolicy {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = self.clone();
-        Box::pin(async move {
-            let host = name.as_str();
-            let found = tokio::net::lookup_host((host, 0)).await?;
-            let permitted: Vec<_> = found.filter(|each| policy.permits(each.ip())).collect();
-            if permitted.is_empty() {
-                return Err(RefusedAddress { host: host.to_owned() }.into());
-            }
-            Ok(Box::new(permitted.into_iter()) as Addrs)
-        })
+    /// The same, for the HTTP client: it asks after each look-up of a name.
+    pub(super) fn filter(self) -> AddressFilter {
+        AddressFilter::new(move |address| self.permits(address))
     }
 }
 

@@ -1,34 +1,23 @@
 //! One try to send a message.
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
 use thiserror::Error;
-use tracing::Span;
 use uuid::Uuid;
 
-use super::{AddressPolicy, InvalidUrl, RefusedAddress, WebhookSecret, WebhookUrl};
-use crate::common::tracing::{http_span, inject_context, traced};
+use super::{AddressPolicy, RefusedAddress, WebhookSecret, WebhookUrl};
+use crate::infrastructure::http_client::{
+    BreakerRules, HttpAnswer, HttpClient, HttpClientConfig, HttpError, HttpRequest, RetryRules,
+};
 use crate::infrastructure::tls::{TlsError, client_config};
 
-const USER_AGENT: &str = concat!("pocketquant/", env!("CARGO_PKG_VERSION"));
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept: the addresses behind a name are looked at again after it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Idle connections to one host at most.
-const IDLE_PER_HOST: usize = 16;
-/// Of an answer's body no more is read, and only so that its connection can be used again.
-const MAX_BODY_BYTES: usize = 4_096;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -98,34 +87,32 @@ pub enum SenderError {
 /// called, whatever a name resolves to at that moment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WebhookSender {
-    encrypted: Client,
+    encrypted: HttpClient,
     /// For `http`: only to networks that the settings name.
-    plain: Client,
+    plain: HttpClient,
     policy: AddressPolicy,
-    timeout: Duration,
 }
 
 impl WebhookSender {
     /// Calls the public internet by `https`, and the networks `allowed` by `http` too. A try takes
     /// `timeout` at most.
     pub fn new(allowed: &[IpNet], timeout: Duration) -> Result<Self, SenderError> {
-        let policy = AddressPolicy::new(allowed);
-        let tls = client_config(None)?;
+        let (policy, tls) = (AddressPolicy::new(allowed), client_config(None)?);
         let client = |policy: AddressPolicy| {
-            Client::builder()
-                .tls_backend_preconfigured(rustls::ClientConfig::clone(&tls))
-                .dns_resolver(policy)
-                .no_proxy()
-                .redirect(Policy::none())
-                .user_agent(USER_AGENT)
-                .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-                .timeout(timeout)
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(IDLE_PER_HOST)
-                .build()
+            HttpClient::new(HttpClientConfig {
+                connect_timeout: CONNECT_TIMEOUT.min(timeout),
+                read_timeout: timeout,
+                attempt_timeout: timeout,
+                total_timeout: timeout,
+                // The outbox tries again, over days, and spares who fails.
+                retry: RetryRules { times: 0, ..RetryRules::default() },
+                breaker: BreakerRules { failures: u32::MAX, pause: Duration::ZERO },
+                addresses: Some(policy.filter()),
+                ..HttpClientConfig::new("webhook", std::sync::Arc::clone(&tls))
+            })
         };
         let (encrypted, plain) = (client(policy.clone())?, client(policy.only_allowed())?);
-        Ok(Self { encrypted, plain, policy, timeout })
+        Ok(Self { encrypted, plain, policy })
     }
 
     /// Whether `url` may be called, as far as it says itself: a name is looked up when it is
@@ -140,71 +127,18 @@ impl WebhookSender {
 
     /// Sends `message` to `url`, signed with `secret`.
     pub async fn send(&self, url: &str, secret: &WebhookSecret, message: &Message) -> Attempt {
-        let failed = |kind, error: String| Failure { kind, status: None, error, retry_after: None };
         let url = match WebhookUrl::parse(url) {
             Ok(url) => url,
-            Err(error @ (InvalidUrl::Malformed | InvalidUrl::TooLong)) => {
-                return Attempt::Failed(failed(FailureKind::Unreachable, error.to_string()));
-            }
-            Err(error @ (InvalidUrl::Credentials | InvalidUrl::Port)) => {
-                return Attempt::Failed(failed(FailureKind::Refused, error.to_string()));
+            Err(error) => {
+                let (kind, error) = (FailureKind::Refused, error.to_string());
+                return Attempt::Failed(Failure { kind, status: None, error, retry_after: None });
             }
         };
-        // A connector does not look up what is an address already.
-        if let Err(refused) = self.check(&url) {
-            return Attempt::Failed(failed(FailureKind::Refused, refused.to_string()));
-        }
-        let span = http_span("POST", url.host(), "/");
-        let call = traced(span, self.call(&url, secret, message), |_| "webhook failed");
-        match call.await {
-            Ok(response) => judge(response.status(), response.headers()),
-            Err(error) => Attempt::Failed(self.failure(&error.without_url())),
-        }
-    }
-
-    async fn call(
-        &self,
-        url: &WebhookUrl,
-        secret: &WebhookSecret,
-        message: &Message,
-    ) -> Result<Response, reqwest::Error> {
         let client = if url.is_encrypted() { &self.encrypted } else { &self.plain };
-        let (id, timestamp) = (message.id.to_string(), Timestamp::now().as_second());
-        let signature = secret.sign(&id, timestamp, &message.body);
-        let mut headers = HeaderMap::new();
-        inject_context(&mut headers);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
-        for (name, value) in [(WEBHOOK_ID, id), (WEBHOOK_SIGNATURE, signature)] {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
+        match client.send(request(&url, secret, message)).await {
+            Ok(answer) => judge(&answer),
+            Err(error) => Attempt::Failed(failure(&error)),
         }
-        let request = client.post(url.as_url().clone()).headers(headers);
-        let mut response = request.body(message.body.clone()).send().await?;
-        Span::current().record("http.response.status_code", response.status().as_u16());
-        let mut read = 0;
-        while read < MAX_BODY_BYTES {
-            // The status is the answer: what becomes of its body does not matter.
-            let Ok(Some(chunk)) = response.chunk().await else { break };
-            read += chunk.len();
-        }
-        Ok(response)
-    }
-
-    fn failure(&self, error: &reqwest::Error) -> Failure {
-        let refused = causes(error).find_map(|cause| cause.downcast_ref::<RefusedAddress>());
-        let (kind, error) = match refused {
-            Some(refused) => (FailureKind::Refused, refused.to_string()),
-            None if error.is_timeout() => {
-                (FailureKind::Timeout, format!("no answer within {:?}", self.timeout))
-            }
-            None => {
-                let root = causes(error).last().map(ToString::to_string).unwrap_or_default();
-                (FailureKind::Unreachable, root)
-            }
-        };
-        Failure { kind, status: None, error, retry_after: None }
     }
 
     fn policy_of(&self, url: &WebhookUrl) -> AddressPolicy {
@@ -212,13 +146,27 @@ impl WebhookSender {
     }
 }
 
-/// An error and what caused it.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+/// The message, signed as of now. What is answered besides the status does not matter.
+fn request(url: &WebhookUrl, secret: &WebhookSecret, message: &Message) -> HttpRequest {
+    let (id, timestamp) = (message.id.to_string(), Timestamp::now().as_second());
+    let signature = secret.sign(&id, timestamp, &message.body);
+    let json = HeaderValue::from_static("application/json");
+    let mut request = HttpRequest::post(url.as_url().clone())
+        .with_private_path()
+        .ignoring_the_answers_body()
+        .body(json, message.body.clone())
+        .header(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
+    for (name, value) in [(WEBHOOK_ID, id), (WEBHOOK_SIGNATURE, signature)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            request = request.header(name, value);
+        }
+    }
+    request
 }
 
 /// What an answer means.
-fn judge(status: StatusCode, headers: &HeaderMap) -> Attempt {
+fn judge(answer: &HttpAnswer) -> Attempt {
+    let status = answer.status;
     if status.is_success() {
         return Attempt::Taken { status: status.as_u16() };
     }
@@ -230,38 +178,40 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Attempt {
         kind: FailureKind::Answered,
         status: Some(status.as_u16()),
         error: format!("it answered {}{redirect}", status.as_u16()),
-        retry_after: headers.get(RETRY_AFTER).and_then(|value| wait(value, Timestamp::now())),
+        retry_after: answer.retry_after(),
     })
 }
 
-/// How long `Retry-After` asks to wait: in seconds, or until a date (RFC 9110, 10.2.3).
-fn wait(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+fn failure(error: &HttpError) -> Failure {
+    let kind = match error {
+        HttpError::AddressRefused { .. } => FailureKind::Refused,
+        HttpError::Timeout { .. } => FailureKind::Timeout,
+        HttpError::Connect { .. }
+        | HttpError::Tls { .. }
+        | HttpError::Broken { .. }
+        | HttpError::Status { .. }
+        | HttpError::BreakerOpen { .. }
+        | HttpError::TooLarge { .. }
+        | HttpError::Malformed { .. }
+        | HttpError::Redirect { .. }
+        | HttpError::Request { .. } => FailureKind::Unreachable,
+    };
+    Failure { kind, status: None, error: error.to_string(), retry_after: None }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]
-    fn an_answer_says_when_to_come_again() {
-        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let wait = |text: &'static str| wait(&HeaderValue::from_static(text), now);
-        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
-        assert_eq!(wait("Thu, 01 Jan 2026 00:01:00 GMT"), Some(Duration::from_mins(1)));
-        assert_eq!(wait("Wed, 31 Dec 2025 00:00:00 GMT"), Some(Duration::ZERO), "it is over");
-        assert_eq!(wait("soon"), None);
-        assert_eq!(wait("-1"), None);
-    }
-
-    #[test]
     fn only_2xx_is_success_and_410_is_the_end() {
-        let judge = |status: u16| judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new());
+        let judge = |status: u16| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let (host, headers, body) = ("host".to_owned(), HeaderMap::new(), Bytes::new());
+            judge(&HttpAnswer { host, status, headers, body })
+        };
         for taken in [200, 202, 204, 299] {
             assert_eq!(judge(taken), Attempt::Taken { status: taken });
         }
@@ -273,7 +223,8 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_networks_that_are_named_only() {
-        let sender = WebhookSender::new(&["127.0.0.0/8".parse().unwrap()], IDLE_TIMEOUT).unwrap();
+        let allowed = ["127.0.0.0/8".parse().unwrap()];
+        let sender = WebhookSender::new(&allowed, Duration::from_secs(1)).unwrap();
         let check = |url: &str| sender.check(&WebhookUrl::parse(url).unwrap()).is_ok();
         assert!(check("https://1.1.1.1/") && check("http://127.0.0.1:8080/"));
         assert!(!check("http://1.1.1.1/") && !check("https://10.0.0.1/"));

@@ -195,7 +195,7 @@ async fn log_ins_that_are_too_many_are_remembered_for_a_while() {
 async fn trouble_of_the_web_site_is_no_refusal() {
     let (server, site) = (Server::start().await, MockServer::start().await);
     let broken = ResponseTemplate::new(502);
-    Mock::given(path("/quote_token/")).respond_with(broken).up_to_n_times(1).mount(&site).await;
+    Mock::given(path("/quote_token/")).respond_with(broken).up_to_n_times(3).mount(&site).await;
     Mock::given(path("/quote_token/"))
         .respond_with(ResponseTemplate::new(200).set_body_json(TOKEN))
         .mount(&site)

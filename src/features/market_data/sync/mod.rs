@@ -2,6 +2,7 @@
 
 mod cancel_sync;
 mod copy;
+mod holds;
 mod journal;
 mod meter;
 mod progress;
@@ -17,6 +18,7 @@ mod watch_sync;
 mod wire;
 
 pub use cancel_sync::CancelSync;
+pub use holds::HeldSymbol;
 pub use progress::{SyncProgress, SyncReport};
 pub use start_sync::StartSync;
 pub use sync_error::SyncError;

@@ -8,13 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::holds::{HeldSymbol, Holds};
 use super::journal::SyncJournal;
 use super::meter::SyncMeter;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress, SyncReport, SyncTicket, wire};
 use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::common::tracing::task_span;
-use crate::domain::shared::Series;
+use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::SyncState;
 use crate::features::market_data::{Announcer, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider};
@@ -40,6 +41,7 @@ struct Shared {
     slots: Arc<Semaphore>,
     /// The syncs of each series, the one that runs first.
     queues: Mutex<HashMap<Series, Vec<SyncTicket>>>,
+    holds: Holds,
 }
 
 /// A sync's task, and whom it tells.
@@ -71,7 +73,8 @@ impl SyncService {
         let run =
             SyncRun { database, cache, provider, sessions, live, announcer, journal, stopping };
         let (slots, queues) = (Arc::new(Semaphore::new(AT_ONCE)), Mutex::default());
-        Self { shared: Arc::new(Shared { run, lifecycle, slots, queues }) }
+        let holds = Holds::default();
+        Self { shared: Arc::new(Shared { run, lifecycle, slots, queues, holds }) }
     }
 
     /// Starts a sync of `series`, or joins one under way that asks for at least as much. One that
@@ -94,6 +97,14 @@ impl SyncService {
     pub(super) fn resume(&self, record: SyncRecord) {
         let mut queues = self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner);
         self.enqueue(&mut queues, record, true, None);
+    }
+
+    /// Holds `symbol`, so that no sync of it writes until the answer is dropped: one that is asked
+    /// for meanwhile waits. None where a sync of it is not over, here or on another server.
+    pub async fn hold(&self, symbol: &Symbol) -> Result<Option<HeldSymbol>, DatabaseError> {
+        let held = self.shared.holds.take(symbol);
+        let unfinished = self.database().syncs().unfinished().await?;
+        Ok(held.filter(|_| !unfinished.iter().any(|series| series.symbol == *symbol)))
     }
 
     /// A sync of this process that is not over.
@@ -218,6 +229,9 @@ impl SyncService {
             task.kept.send_replace(true);
         }
         *slots = self.turn(task).await?;
+        let sharing = self.shared.holds.share(&task.record.series.symbol);
+        let _held =
+            task.cancel.run_until_cancelled(sharing).await.ok_or_else(|| run.cut_off())?;
         let work = Box::pin(run.copy_series(&mut task.record, &task.progress, &task.cancel));
         catch_panic("sync", work).await.unwrap_or(Err(SyncError::Crashed))
     }

@@ -16,7 +16,7 @@ use super::endpoint::Endpoint;
 use super::webhook_service::RETRY_AFTER;
 use crate::common::constants::{KEPT_DELIVERIES, MAX_WAITING_EVENTS};
 use crate::common::metrics::table::{
-    WEBHOOK_ATTEMPT_DURATION, WEBHOOK_ATTEMPTS, WEBHOOK_EVENTS_LOST, WEBHOOK_OUTBOX,
+    WEBHOOK_ATTEMPTS, WEBHOOK_EVENTS_LOST, WEBHOOK_OUTBOX,
     WEBHOOK_OUTBOX_OLDEST, WEBHOOKS,
 };
 use crate::infrastructure::persistence::{
@@ -193,9 +193,8 @@ impl Dispatcher {
             let secret = endpoint.secret.clone();
             let message = Message { id: delivery.event_id, body: delivery.body.clone() };
             let send = async move {
-                let began = Instant::now();
                 let attempt = service.sender().send(&url, &secret, &message).await;
-                count(&attempt, began.elapsed());
+                WEBHOOK_ATTEMPTS.with([outcome(&attempt)]).increment(1);
                 Sent { delivery, attempt }
             };
             self.sending.push(send.boxed());
@@ -320,8 +319,9 @@ impl Dispatcher {
     }
 }
 
-fn count(attempt: &Attempt, elapsed: Duration) {
-    let outcome = match attempt {
+/// The word in metrics.
+const fn outcome(attempt: &Attempt) -> &'static str {
+    match attempt {
         Attempt::Taken { .. } => "delivered",
         Attempt::Gone => "gone",
         Attempt::Failed(failure) => match failure.kind {
@@ -330,9 +330,7 @@ fn count(attempt: &Attempt, elapsed: Duration) {
             FailureKind::Unreachable => "unreachable",
             FailureKind::Refused => "refused",
         },
-    };
-    WEBHOOK_ATTEMPTS.with([outcome]).increment(1);
-    WEBHOOK_ATTEMPT_DURATION.handle().record(elapsed);
+    }
 }
 
 fn observe(enabled: usize, disabled: usize, size: OutboxSize) {

@@ -225,6 +225,8 @@ fn symbol_schema() -> Document {
         doc! {
             "symbol": text(), "exchange": text(), "is_active": optional("bool"),
             "name": optional("string"), "session": optional("string"),
+            "custom_name": optional("string"), "custom_description": optional("string"),
+            "custom_asset_type": optional("string"), "deleted_at": optional("date"),
         },
     )
 }

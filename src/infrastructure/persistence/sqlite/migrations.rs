@@ -166,7 +166,7 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (principal, method, key)
     ) STRICT;
     CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);",
-    // webhooks and what is to be sent to them; lists have commas between their names.
+    // 7: webhooks and what is to be sent to them; lists have commas between their names.
     "CREATE TABLE webhooks (
         webhook_id       TEXT PRIMARY KEY,
         url              TEXT NOT NULL,
@@ -200,6 +200,12 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX webhook_outbox_pending ON webhook_outbox
         (webhook_id, next_attempt_at, leased_until, created_at) WHERE state = 'pending';
     CREATE INDEX webhook_outbox_newest ON webhook_outbox (webhook_id, created_at, event_id);",
+    // 8: what a person says of a symbol in place of the provider, and symbols that were deleted
+    // while their bars stayed.
+    "ALTER TABLE symbols ADD COLUMN custom_name TEXT;
+    ALTER TABLE symbols ADD COLUMN custom_description TEXT;
+    ALTER TABLE symbols ADD COLUMN custom_asset_type TEXT;
+    ALTER TABLE symbols ADD COLUMN deleted_at INTEGER;",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

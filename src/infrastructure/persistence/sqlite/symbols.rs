@@ -7,12 +7,31 @@ use super::super::millisecond_before;
 use super::super::symbols::SymbolFilter;
 use super::{DatabaseError, Sqlite, database_error};
 use crate::domain::shared::Symbol;
-use crate::domain::symbol::{SessionSpec, SymbolDescription, SymbolInfo};
+use crate::domain::symbol::{
+    CustomFields, SessionSpec, SymbolChange, SymbolDescription, SymbolInfo,
+};
 
 const TABLE: &str = "symbols";
 
 const COLUMNS: &str = "exchange, symbol, name, description, asset_type, currency, timezone, \
-     session, holidays, corrections, price_scale, is_active, created_at, updated_at";
+     session, holidays, corrections, price_scale, is_active, created_at, updated_at, \
+     custom_name, custom_description, custom_asset_type";
+
+/// What the provider says. A symbol that comes back after it was deleted is a new one.
+const PUT: &str = "INSERT INTO symbols (exchange, symbol, name, description, asset_type, currency, \
+     timezone, session, holidays, corrections, price_scale, is_active, created_at, updated_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+     ON CONFLICT DO UPDATE SET name = ?3, description = ?4, asset_type = ?5, currency = ?6, \
+     timezone = ?7, session = ?8, holidays = ?9, corrections = ?10, price_scale = ?11, \
+     created_at = iif(deleted_at IS NULL, created_at, ?13), updated_at = ?14, deleted_at = NULL";
+
+/// What a person says: absent stays, empty is taken back.
+const CUSTOMISE: &str = "UPDATE symbols SET \
+     custom_name = iif(?3 IS NULL, custom_name, nullif(?3, '')), \
+     custom_description = iif(?4 IS NULL, custom_description, nullif(?4, '')), \
+     custom_asset_type = iif(?5 IS NULL, custom_asset_type, nullif(?5, '')), \
+     is_active = ifnull(?6, is_active), updated_at = ?7 \
+     WHERE exchange = ?1 AND symbol = ?2 AND deleted_at IS NULL";
 
 /// The table `symbols`.
 #[derive(Clone, Debug)]
@@ -27,12 +46,27 @@ impl Symbols {
         &self,
         symbol: &Symbol,
     ) -> Result<Option<SymbolInfo>, DatabaseError> {
+        self.find(symbol, " AND deleted_at IS NULL").await
+    }
+
+    pub(in super::super) async fn last_known(
+        &self,
+        symbol: &Symbol,
+    ) -> Result<Option<SymbolInfo>, DatabaseError> {
+        self.find(symbol, "").await
+    }
+
+    async fn find(
+        &self,
+        symbol: &Symbol,
+        and: &'static str,
+    ) -> Result<Option<SymbolInfo>, DatabaseError> {
         let symbol = symbol.clone();
+        let sql =
+            format!("SELECT {COLUMNS} FROM symbols WHERE exchange = ?1 AND symbol = ?2{and}");
         let row = self
             .0
             .read(move |connection| {
-                let sql =
-                    format!("SELECT {COLUMNS} FROM symbols WHERE exchange = ?1 AND symbol = ?2");
                 let mut statement = connection.prepare_cached(&sql).map_err(database_error)?;
                 statement
                     .query_row([symbol.exchange(), symbol.code()], SymbolRow::read)
@@ -49,11 +83,7 @@ impl Symbols {
             .write(move |connection| {
                 let (symbol, said) = (&info.symbol, &info.description);
                 let session = said.session.as_ref();
-                let sql = format!(
-                    "INSERT OR REPLACE INTO symbols ({COLUMNS}) VALUES \
-                     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
-                );
-                let mut statement = connection.prepare_cached(&sql).map_err(database_error)?;
+                let mut statement = connection.prepare_cached(PUT).map_err(database_error)?;
                 let stored = statement.execute(params![
                     symbol.exchange(),
                     symbol.code(),
@@ -75,6 +105,62 @@ impl Symbols {
             .await
     }
 
+    pub(in super::super) async fn customise(
+        &self,
+        symbol: &Symbol,
+        change: &SymbolChange,
+        at: Timestamp,
+    ) -> Result<Option<SymbolInfo>, DatabaseError> {
+        let (symbol, change) = (symbol.clone(), change.clone());
+        let row = self
+            .0
+            .write(move |connection| {
+                let sql = format!("{CUSTOMISE} RETURNING {COLUMNS}");
+                let mut statement = connection.prepare_cached(&sql).map_err(database_error)?;
+                let values = params![
+                    symbol.exchange(),
+                    symbol.code(),
+                    change.name,
+                    change.description,
+                    change.asset_type,
+                    change.active,
+                    millisecond_before(at),
+                ];
+                statement.query_row(values, SymbolRow::read).optional().map_err(database_error)
+            })
+            .await?;
+        row.map(SymbolRow::into_info).transpose()
+    }
+
+    pub(in super::super) async fn delete(
+        &self,
+        symbol: &Symbol,
+        at: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let symbol = symbol.clone();
+        self.0
+            .write(move |connection| {
+                let sql = "UPDATE symbols SET deleted_at = ?3, is_active = 1, custom_name = NULL, \
+                     custom_description = NULL, custom_asset_type = NULL \
+                     WHERE exchange = ?1 AND symbol = ?2 AND deleted_at IS NULL";
+                let values = params![symbol.exchange(), symbol.code(), millisecond_before(at)];
+                let deleted = connection.execute(sql, values).map_err(database_error)?;
+                Ok(deleted > 0)
+            })
+            .await
+    }
+
+    pub(in super::super) async fn forget(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+        let symbol = symbol.clone();
+        self.0
+            .write(move |connection| {
+                let sql = "DELETE FROM symbols WHERE exchange = ?1 AND symbol = ?2";
+                let forgotten = connection.execute(sql, [symbol.exchange(), symbol.code()]);
+                forgotten.map(|_| ()).map_err(database_error)
+            })
+            .await
+    }
+
     pub(in super::super) async fn list(
         &self,
         filter: &SymbolFilter,
@@ -86,7 +172,8 @@ impl Symbols {
             .0
             .read(move |connection| {
                 let sql = format!(
-                    "SELECT {COLUMNS} FROM symbols WHERE (?1 IS NULL OR exchange = ?1) \
+                    "SELECT {COLUMNS} FROM symbols WHERE deleted_at IS NULL \
+                     AND (?1 IS NULL OR exchange = ?1) \
                      AND (?2 IS NULL OR is_active = ?2) \
                      AND (?3 IS NULL OR (exchange, symbol) > (?3, ?4)) \
                      ORDER BY exchange, symbol LIMIT ?5"
@@ -110,6 +197,7 @@ struct SymbolRow {
     exchange: String,
     code: String,
     description: SymbolDescription,
+    custom: CustomFields,
     active: bool,
     created_at: i64,
     updated_at: i64,
@@ -137,6 +225,11 @@ impl SymbolRow {
                 session,
                 price_scale: row.get(10)?,
             },
+            custom: CustomFields {
+                name: row.get(14)?,
+                description: row.get(15)?,
+                asset_type: row.get(16)?,
+            },
             active: row.get(11)?,
             created_at: row.get(12)?,
             updated_at: row.get(13)?,
@@ -151,6 +244,7 @@ impl SymbolRow {
         Ok(SymbolInfo {
             symbol: symbol.map_err(|error| corrupt(error.to_string()))?,
             description: self.description,
+            custom: self.custom,
             active: self.active,
             created_at: time(self.created_at)?,
             updated_at: time(self.updated_at)?,

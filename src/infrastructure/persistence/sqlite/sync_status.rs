@@ -7,7 +7,7 @@ use super::super::millisecond_before;
 use super::super::sync_statuses::SyncStatusFilter;
 use super::ohlcv::read_series;
 use super::{DatabaseError, Sqlite, database_error};
-use crate::domain::shared::Series;
+use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::{SyncState, SyncStatus};
 
 const TABLE: &str = "sync_status";
@@ -76,6 +76,17 @@ impl SyncStatuses {
                     at,
                 ]);
                 stored.map(|_| ()).map_err(database_error)
+            })
+            .await
+    }
+
+    pub(in super::super) async fn delete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+        let symbol = symbol.clone();
+        self.0
+            .write(move |connection| {
+                let sql = "DELETE FROM sync_status WHERE exchange = ?1 AND symbol = ?2";
+                let deleted = connection.execute(sql, [symbol.exchange(), symbol.code()]);
+                deleted.map(|_| ()).map_err(database_error)
             })
             .await
     }

@@ -5,7 +5,8 @@ use http::{HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::web::{Answer, Web};
+use super::web::Web;
+use crate::infrastructure::http_client::{HttpAnswer, HttpRequest};
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::errors;
 
@@ -45,7 +46,7 @@ pub(super) async fn token(web: &Web, cookies: &Cookies) -> Result<SecretString, 
         return Ok(token);
     }
     let answer = fetch(web, cookies, web.page("/")?).await?;
-    if let Some(token) = page_token(&answer.body) {
+    if let Some(token) = page_token(&answer.text()) {
         return Ok(token);
     }
     if answer.status.is_success() || answer.status == StatusCode::UNAUTHORIZED {
@@ -56,10 +57,10 @@ pub(super) async fn token(web: &Web, cookies: &Cookies) -> Result<SecretString, 
 }
 
 /// Gets `url`, following redirects within the site.
-async fn fetch(web: &Web, cookies: &Cookies, url: Url) -> Result<Answer, ProviderError> {
+async fn fetch(web: &Web, cookies: &Cookies, url: Url) -> Result<HttpAnswer, ProviderError> {
     let mut url = url;
     for _ in 0..=MAX_REDIRECTS {
-        let request = web.get(url.clone()).header(COOKIE, cookies.header()?);
+        let request = HttpRequest::get(url.clone()).header(COOKIE, cookies.header()?);
         let answer = web.send(request).await?;
         let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let Some(location) = location.filter(|_| answer.status.is_redirection()) else {
@@ -85,8 +86,8 @@ fn same_site(base: &Url, next: &Url) -> bool {
 }
 
 /// `/quote_token/` answers with a bare JSON string.
-fn asked_token(answer: &Answer) -> Option<SecretString> {
-    let token: String = serde_json::from_str(&answer.body).ok()?;
+fn asked_token(answer: &HttpAnswer) -> Option<SecretString> {
+    let token: String = answer.json().ok()?;
     if answer.status.is_success() { valid(token) } else { None }
 }
 

@@ -7,7 +7,6 @@ mod token;
 mod web;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -18,6 +17,7 @@ use self::cookies::Cookies;
 use self::web::Web;
 use super::config::{ConfigError, Credentials, TradingViewConfig};
 use super::errors;
+use crate::infrastructure::http_client::HttpClient;
 use crate::infrastructure::interfaces::ProviderError;
 
 /// What connections of nobody begin with.
@@ -52,11 +52,8 @@ struct Refusal {
 }
 
 impl Auth {
-    pub(super) fn new(
-        config: &TradingViewConfig,
-        tls: &Arc<rustls::ClientConfig>,
-    ) -> Result<Self, ConfigError> {
-        let web = Web::new(config, tls)?;
+    pub(super) fn new(config: &TradingViewConfig, http: HttpClient) -> Result<Self, ConfigError> {
+        let web = Web::new(config, http)?;
         Ok(Self { web, credentials: config.credentials.clone(), state: Mutex::default() })
     }
 

@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::cookies::{self, Cookies};
-use super::web::{Answer, Web};
+use super::web::Web;
+use crate::infrastructure::http_client::{HttpAnswer, HttpRequest};
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::errors;
 
@@ -32,10 +33,9 @@ pub(super) async fn token(
     password: &SecretString,
 ) -> Result<SecretString, ProviderError> {
     let form = [("username", username), ("password", password.expose_secret()), ("remember", "on")];
-    let request = web
-        .post(web.page("/accounts/signin/")?)
-        .header(REFERER, web.origin())
-        .header(ORIGIN, web.origin())
+    let request = HttpRequest::post(web.page("/accounts/signin/")?)
+        .header(REFERER, web.origin().clone())
+        .header(ORIGIN, web.origin().clone())
         .form(&form);
     let answer = web.send(request).await?;
     if let Some(token) = judge(&answer)? {
@@ -48,8 +48,8 @@ pub(super) async fn token(
 }
 
 /// The token, if the answer holds one; none where only cookies can have come with it.
-fn judge(answer: &Answer) -> Result<Option<SecretString>, ProviderError> {
-    let Ok(signed_in) = serde_json::from_str::<SignedIn>(&answer.body) else {
+fn judge(answer: &HttpAnswer) -> Result<Option<SecretString>, ProviderError> {
+    let Ok(signed_in) = answer.json::<SignedIn>() else {
         return match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(errors::auth_required(&format!("the log-in was answered {}", answer.status)))

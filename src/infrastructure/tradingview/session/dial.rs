@@ -53,7 +53,7 @@ impl Dialer {
         let within = |timeout: Duration| timeout.min(config.history_timeout);
         Ok(Self {
             url: config.parsed_ws_url()?,
-            origin: HeaderValue::from_str(&config.origin).map_err(|_| ConfigError::Origin)?,
+            origin: config.origin_header()?,
             tls,
             auth: Arc::new(auth),
             connect_timeout: within(config.connect_timeout),
