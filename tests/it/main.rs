@@ -51,3 +51,4 @@ mod takeover;
 mod telemetry;
 mod tradingview;
 mod transport;
+mod webhooks;

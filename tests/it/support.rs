@@ -186,6 +186,11 @@ impl TestApp {
         }
     }
 
+    /// The folder that it keeps its data in.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
     /// Stops it as a signal would, and waits until it has.
     pub async fn stop(mut self) {
         drop(self.stop.take());

@@ -98,9 +98,8 @@ impl AssetClass {
     /// The class of this name, in the singular or the plural, in any case.
     pub fn named(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        let is_it = |class: &Self| {
-            name == class.as_str() || name.strip_suffix('s') == Some(class.as_str())
-        };
+        let is_it =
+            |class: &Self| name == class.as_str() || name.strip_suffix('s') == Some(class.as_str());
         Self::ALL.into_iter().find(is_it)
     }
 }

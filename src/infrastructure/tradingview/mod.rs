@@ -20,7 +20,8 @@ mod session;
 
 pub use client::TradingView;
 pub use config::{
-    ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_SEARCH_URL, DEFAULT_WS_URL, FeedConfig, TradingViewConfig,
+    ConfigError, Credentials, DEFAULT_HTTP_URL, DEFAULT_SEARCH_URL, DEFAULT_WS_URL, FeedConfig,
+    TradingViewConfig,
 };
 
 /// The provider's name in answers, storage and logs.

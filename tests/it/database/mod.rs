@@ -8,6 +8,7 @@ mod mongodb;
 mod mongodb_log;
 mod registry;
 mod sqlite;
+mod webhooks;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

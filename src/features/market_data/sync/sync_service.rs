@@ -230,8 +230,7 @@ impl SyncService {
         }
         *slots = self.turn(task).await?;
         let sharing = self.shared.holds.share(&task.record.series.symbol);
-        let _held =
-            task.cancel.run_until_cancelled(sharing).await.ok_or_else(|| run.cut_off())?;
+        let _held = task.cancel.run_until_cancelled(sharing).await.ok_or_else(|| run.cut_off())?;
         let work = Box::pin(run.copy_series(&mut task.record, &task.progress, &task.cancel));
         catch_panic("sync", work).await.unwrap_or(Err(SyncError::Crashed))
     }

@@ -16,8 +16,7 @@ use super::endpoint::Endpoint;
 use super::webhook_service::RETRY_AFTER;
 use crate::common::constants::{KEPT_DELIVERIES, MAX_WAITING_EVENTS};
 use crate::common::metrics::table::{
-    WEBHOOK_ATTEMPTS, WEBHOOK_EVENTS_LOST, WEBHOOK_OUTBOX,
-    WEBHOOK_OUTBOX_OLDEST, WEBHOOKS,
+    WEBHOOK_ATTEMPTS, WEBHOOK_EVENTS_LOST, WEBHOOK_OUTBOX, WEBHOOK_OUTBOX_OLDEST, WEBHOOKS,
 };
 use crate::infrastructure::persistence::{
     DatabaseError, Delivery, DeliveryState, OutboxSize, Settled, Webhook,

@@ -62,8 +62,7 @@ impl Symbols {
         and: &'static str,
     ) -> Result<Option<SymbolInfo>, DatabaseError> {
         let symbol = symbol.clone();
-        let sql =
-            format!("SELECT {COLUMNS} FROM symbols WHERE exchange = ?1 AND symbol = ?2{and}");
+        let sql = format!("SELECT {COLUMNS} FROM symbols WHERE exchange = ?1 AND symbol = ?2{and}");
         let row = self
             .0
             .read(move |connection| {

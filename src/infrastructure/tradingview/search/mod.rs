@@ -140,8 +140,10 @@ impl Search {
         let request = HttpRequest::get(url).header(ORIGIN, self.origin.clone());
         let answer = self.http.send(request).await.and_then(|answer| answer.successful());
         let page = answer.and_then(|answer| {
-            let malformed =
-                || HttpError::Malformed { host: answer.host.clone(), expected: "a page of symbols" };
+            let malformed = || HttpError::Malformed {
+                host: answer.host.clone(),
+                expected: "a page of symbols",
+            };
             page::read(&answer.json()?).ok_or_else(malformed)
         });
         page.map_err(|error| errors::http_error(&error, Phase::Search, self.patience))
