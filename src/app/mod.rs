@@ -24,13 +24,14 @@ use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
 use crate::features::market_data::status::ServerInfo;
+use crate::features::market_data::symbols::SymbolParts;
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::webhooks::{WebhookPace, WebhookService};
 use crate::features::market_data::{
     Announcer, LiveSeries, Sessions, ohlcv, quote, status, symbols, sync, webhooks,
 };
-use crate::infrastructure::interfaces::HistoryProvider;
+use crate::infrastructure::interfaces::{HistoryProvider, SymbolDirectory};
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
 mod access;
@@ -102,6 +103,7 @@ impl App {
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
+        let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let live = LiveSeries::default();
         let (announcer, untold) = Announcer::new(database.clone());
         let parts = QuoteServiceParts {
@@ -147,7 +149,19 @@ impl App {
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
-        let builder = symbols::register(builder, &database);
+        let builder = symbols::register(
+            builder,
+            SymbolParts {
+                database: database.clone(),
+                cache: series_cache,
+                sessions,
+                live,
+                syncs: syncs.clone(),
+                quotes: quotes.clone(),
+                directory,
+                stopping: lifecycle.token(),
+            },
+        );
         let builder = webhooks::register(builder, &hooks);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {

@@ -22,6 +22,7 @@ mod output;
 mod pages;
 mod progress;
 mod quote;
+mod search;
 mod series;
 mod serve;
 mod settings;
@@ -76,7 +77,8 @@ enum Command {
     Subscriptions(subscriptions::Subscriptions),
     Feed(feed::Feed),
     Status(status::Status),
-    Symbols(symbols::Symbols),
+    Symbols(Box<symbols::Symbols>),
+    Search(search::Search),
     Webhooks(webhooks::Webhooks),
     Events(events::Events),
     Info(info::Info),
@@ -134,6 +136,7 @@ impl Cli {
             Command::Feed(command) => until_stopped(command.run(outer)).await,
             Command::Status(command) => until_stopped(command.run(outer)).await,
             Command::Symbols(command) => until_stopped(command.run(outer)).await,
+            Command::Search(command) => until_stopped(command.run(outer)).await,
             Command::Webhooks(command) => until_stopped(command.run(outer)).await,
             Command::Events(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,

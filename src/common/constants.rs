@@ -39,6 +39,16 @@ pub const MAX_SYMBOL_LENGTH: usize = 64;
 pub const MAX_SYNC_BAR_COUNT: i32 = 5_000;
 /// Symbols of a `SyncSymbols` call at most.
 pub const MAX_SYNC_SYMBOLS: usize = 50;
+/// Longest text that symbols are searched by, in characters.
+pub const MAX_SEARCH_QUERY_LENGTH: usize = 100;
+/// Matches of a search that names no limit.
+pub const DEFAULT_SEARCH_LIMIT: i32 = 50;
+/// Most matches of a search.
+pub const MAX_SEARCH_LIMIT: i32 = 500;
+/// Longest name, description and type that a person gives a symbol, in characters.
+pub const MAX_CUSTOM_LENGTHS: (usize, usize, usize) = (100, 300, 50);
+/// Bars of a symbol that are deleted at a time.
+pub const DELETE_BARS_BATCH: u32 = 5_000;
 /// Bars of a page when the request names no limit.
 pub const DEFAULT_BARS_LIMIT: i32 = 1_000;
 /// Most bars of a page.

@@ -36,6 +36,9 @@ pub enum FaultKind {
     InvalidBars,
     Revise,
     HttpStatus,
+    HttpHtml,
+    HttpHuge,
+    HttpHang,
 }
 
 /// What may follow the `=`.
@@ -51,7 +54,7 @@ use Arg::{Nothing, Number, Text};
 /// Kind, name, argument, whether it may be bound to a symbol, help.
 type Row = (FaultKind, &'static str, Arg, bool, &'static str);
 
-const TABLE: [Row; 30] = [
+const TABLE: [Row; 33] = [
     (FaultKind::Handshake403, "handshake-403", Nothing, false, "handshakes are answered with 403"),
     (FaultKind::Handshake429, "handshake-429", Nothing, false, "handshakes are answered with 429"),
     (
@@ -195,14 +198,35 @@ const TABLE: [Row; 30] = [
         "http-status",
         Number,
         false,
-        "pages, tokens and searches are answered with the status ARG (500)",
+        "pages, tokens and searches are answered with the status ARG (500); 429 with Retry-After: 60",
+    ),
+    (
+        FaultKind::HttpHtml,
+        "http-html",
+        Nothing,
+        false,
+        "pages, tokens and searches are answered with a page that asks for a captcha",
+    ),
+    (
+        FaultKind::HttpHuge,
+        "http-huge",
+        Number,
+        false,
+        "pages, tokens and searches are answered with ARG bytes (20000000)",
+    ),
+    (
+        FaultKind::HttpHang,
+        "http-hang",
+        Nothing,
+        false,
+        "pages, tokens and searches are not answered",
     ),
 ];
 
 impl FaultKind {
     /// Every kind; those that are fixed by design first.
-    pub const ALL: [Self; 30] = {
-        let mut all = [Self::Slow; 30];
+    pub const ALL: [Self; 33] = {
+        let mut all = [Self::Slow; 33];
         let mut at = 0;
         while at < all.len() {
             #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]

@@ -46,6 +46,7 @@ mod shutdown;
 mod simulator;
 mod streams;
 mod support;
+mod symbols;
 mod syncs;
 mod takeover;
 mod telemetry;

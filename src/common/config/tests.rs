@@ -63,6 +63,7 @@ fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
         ("REDIS_URL", "redis://"),
         ("TRADINGVIEW_WS_URL", "https://x"),
         ("TRADINGVIEW_HTTP_URL", "tradingview.com"),
+        ("TRADINGVIEW_SEARCH_URL", "symbol-search.tradingview.com"),
         ("TRADINGVIEW_CA_FILE", "/no/such/file.pem"),
         ("TRADINGVIEW_PASSWORD", "hush"),
         ("HISTORY_TIMEOUT", "30"),
@@ -82,7 +83,7 @@ fn all_mistakes_are_reported_at_once_with_what_is_accepted() {
         assert_eq!(error.to_string().contains(&format!("`{value}`")), shown, "{name}: {error}");
     }
     assert_eq!(named.len(), mistakes.len(), "{error}");
-    assert!(error.to_string().starts_with("28 settings are wrong:\n"), "{error}");
+    assert!(error.to_string().starts_with("29 settings are wrong:\n"), "{error}");
 }
 
 #[test]
@@ -133,6 +134,19 @@ fn proxies_are_networks_and_single_addresses() {
         proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["10.0.0.0/8", "::1/128"]
     );
+}
+
+#[test]
+fn symbols_are_searched_where_the_rest_of_a_simulator_is() {
+    let search_url = |given: &[(&str, &str)]| {
+        settings(given).unwrap().tradingview.search_url.map(|url| url.to_string())
+    };
+    let local = ("TRADINGVIEW_HTTP_URL", "http://127.0.0.1:1");
+    let given = ("TRADINGVIEW_SEARCH_URL", "http://127.0.0.1:2");
+    assert_eq!(search_url(&[]), None);
+    assert_eq!(search_url(&[("TRADINGVIEW_HTTP_URL", "https://br.tradingview.com")]), None);
+    assert_eq!(search_url(&[local]).unwrap(), "http://127.0.0.1:1/");
+    assert_eq!(search_url(&[local, given]).unwrap(), "http://127.0.0.1:2/");
 }
 
 #[test]

@@ -5,12 +5,15 @@ mod body;
 mod control;
 mod search;
 
-use http::header::{CONTENT_TYPE, ORIGIN};
+use http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::{FaultKind, Shared};
+
+/// A page that nobody wants to read whole, in bytes.
+const HUGE: usize = 20_000_000;
 
 /// A request whose body was read.
 type Page = Request<String>;
@@ -25,11 +28,8 @@ pub(super) async fn respond(request: Request<Incoming>, shared: &Shared) -> Resp
     if let Some(own) = path.strip_prefix("/_sim/") {
         return control::respond(own, &request, shared);
     }
-    if let Some(fault) = shared.faults.find(FaultKind::HttpStatus, None) {
-        let status = fault.number().and_then(|status| u16::try_from(status).ok());
-        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-        let status = status.filter(|status| !status.is_informational());
-        return text(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "as you wished");
+    if let Some(failure) = fault(shared).await {
+        return failure;
     }
     match (request.method(), path.as_str()) {
         (&Method::GET | &Method::POST, "/quote_token") => account::quote_token(&request),
@@ -43,6 +43,30 @@ pub(super) async fn respond(request: Request<Incoming>, shared: &Shared) -> Resp
         }
         _ => text(StatusCode::NOT_FOUND, "there is no such page"),
     }
+}
+
+/// What goes wrong with every page, if anything does.
+async fn fault(shared: &Shared) -> Option<Response<String>> {
+    if shared.faults.find(FaultKind::HttpHang, None).is_some() {
+        std::future::pending::<()>().await;
+    }
+    if shared.faults.find(FaultKind::HttpHtml, None).is_some() {
+        return Some(html("<html><body>Are you a robot?</body></html>".to_owned()));
+    }
+    if let Some(fault) = shared.faults.find(FaultKind::HttpHuge, None) {
+        let length = fault.number().and_then(|length| usize::try_from(length).ok());
+        return Some(text(StatusCode::OK, &" ".repeat(length.unwrap_or(HUGE))));
+    }
+    let fault = shared.faults.find(FaultKind::HttpStatus, None)?;
+    let status = fault.number().and_then(|status| u16::try_from(status).ok());
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    let status = status.filter(|status| !status.is_informational());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = text(status, "as you wished");
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    }
+    Some(answer)
 }
 
 /// Whether requests from there are let in: TradingView's own pages, and loopback.

@@ -26,6 +26,7 @@ on_both_engines!(
     two_writers_may_insert_the_same_bars,
     the_summary_counts_final_bars_only,
     deleted_bars_are_gone,
+    the_oldest_bars_are_deleted_a_few_at_a_time,
     a_write_is_finished_when_its_caller_goes_away,
     an_export_has_every_final_bar_once_whatever_the_chunk,
     an_export_keeps_to_its_range,
@@ -236,6 +237,22 @@ async fn deleted_bars_are_gone(store: &Store) {
     assert_eq!(store.database.bars().summary(&series).await.unwrap().bar_count, 1);
     store.database.bars().delete(&series, &[time(0)]).await.unwrap();
     assert_eq!(store.database.bars().series().await.unwrap(), []);
+}
+
+async fn the_oldest_bars_are_deleted_a_few_at_a_time(store: &Store) {
+    let (one, other) = (series("A:B", Interval::M1), series("A:B", Interval::M3));
+    let bars: Vec<_> = (0..5).map(|index| closed(index, 5.0)).chain([forming(5, 5.0)]).collect();
+    for series in [&one, &other] {
+        write(&store.database, series, &inserted(bars.clone())).await;
+    }
+    let stored = store.database.bars();
+    assert_eq!(stored.delete_oldest(&one, 4).await.unwrap(), 4);
+    assert_eq!(all(&store.database, &one).await, bars[4..]);
+    assert_eq!(stored.summary(&one).await.unwrap().bar_count, 1);
+    assert_eq!(stored.delete_oldest(&one, 4).await.unwrap(), 2);
+    assert_eq!(stored.delete_oldest(&one, 4).await.unwrap(), 0);
+    assert_eq!(stored.summary(&one).await.unwrap(), SeriesSummary::default());
+    assert_eq!(all(&store.database, &other).await, bars);
 }
 
 async fn a_write_is_finished_when_its_caller_goes_away(store: &Store) {

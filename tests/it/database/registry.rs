@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use pocketquant::domain::shared::{Interval, Series, Symbol};
-use pocketquant::domain::symbol::{SessionSpec, SymbolDescription, SymbolInfo};
+use pocketquant::domain::symbol::{
+    CustomFields, SessionSpec, SymbolChange, SymbolDescription, SymbolInfo,
+};
 use pocketquant::domain::sync::{SyncState, SyncStatus};
 use pocketquant::infrastructure::interfaces::HistoryDepth;
 use pocketquant::infrastructure::persistence::{
@@ -14,6 +16,8 @@ use super::{Store, on_both_engines, series, time};
 
 on_both_engines!(
     a_symbol_is_read_as_it_was_put,
+    what_a_person_sets_stands_until_it_is_taken_back,
+    a_deleted_symbol_is_known_for_its_bars_only,
     symbols_are_listed_in_order_page_by_page,
     a_status_is_read_as_it_was_put,
     statuses_are_listed_in_order_page_by_page,
@@ -24,6 +28,7 @@ fn info(symbol: &str) -> SymbolInfo {
     SymbolInfo {
         symbol: Symbol::parse(symbol).unwrap(),
         description: SymbolDescription::default(),
+        custom: CustomFields::default(),
         active: true,
         created_at: time(1),
         updated_at: time(2),
@@ -48,7 +53,6 @@ async fn a_symbol_is_read_as_it_was_put(store: &Store) {
             }),
             price_scale: Some(u32::MAX),
         },
-        active: false,
         updated_at: time(3),
         ..bare.clone()
     };
@@ -56,11 +60,71 @@ async fn a_symbol_is_read_as_it_was_put(store: &Store) {
         symbols.put(info).await.unwrap();
         assert_eq!(symbols.get(&info.symbol).await.unwrap().as_ref(), Some(info));
     }
-    let (one, other) = (info("A:B"), SymbolInfo { active: false, ..info("A:B") });
+    // Whether it is active is for people to say, once it is known.
+    symbols.put(&SymbolInfo { active: false, created_at: time(8), ..bare.clone() }).await.unwrap();
+    assert_eq!(symbols.get(&bare.symbol).await.unwrap(), Some(bare));
+    let (one, other) = (info("A:B"), SymbolInfo { updated_at: time(3), ..info("A:B") });
     let (first, second) = tokio::join!(symbols.put(&one), symbols.put(&other));
     first.unwrap();
     second.unwrap();
     assert_eq!(symbols.list(&SymbolFilter::default(), None, 9).await.unwrap().len(), 2);
+}
+
+async fn what_a_person_sets_stands_until_it_is_taken_back(store: &Store) {
+    let symbols = store.database.symbols();
+    let mut expected = info("NYSE:IBM");
+    let symbol = expected.symbol.clone();
+    let text = |text: &str| Some(text.to_owned());
+    let first = SymbolChange { name: text("Big Blue"), active: Some(false), ..Default::default() };
+    assert_eq!(symbols.customise(&symbol, &first, time(3)).await.unwrap(), None);
+    symbols.put(&expected).await.unwrap();
+    let answered = symbols.customise(&symbol, &first, time(3)).await.unwrap();
+    expected.custom.name = text("Big Blue");
+    (expected.active, expected.updated_at) = (false, time(3));
+    assert_eq!(answered.as_ref(), Some(&expected));
+
+    // What the provider says goes beside it.
+    expected.description.name = text("IBM");
+    expected.updated_at = time(4);
+    symbols.put(&SymbolInfo { custom: CustomFields::default(), ..expected.clone() }).await.unwrap();
+    assert_eq!(symbols.get(&symbol).await.unwrap().as_ref(), Some(&expected));
+
+    let second = SymbolChange {
+        name: text(""),
+        description: text("青い巨人"),
+        asset_type: text("share"),
+        ..Default::default()
+    };
+    let answered = symbols.customise(&symbol, &second, time(5)).await.unwrap();
+    expected.custom =
+        CustomFields { name: None, description: text("青い巨人"), asset_type: text("share") };
+    expected.updated_at = time(5);
+    assert_eq!(answered.as_ref(), Some(&expected));
+    assert_eq!(symbols.get(&symbol).await.unwrap(), Some(expected));
+}
+
+async fn a_deleted_symbol_is_known_for_its_bars_only(store: &Store) {
+    let symbols = store.database.symbols();
+    let mut known = info("NYSE:IBM");
+    let symbol = known.symbol.clone();
+    assert!(!symbols.delete(&symbol, time(3)).await.unwrap());
+    symbols.put(&known).await.unwrap();
+    let change =
+        SymbolChange { name: Some("x".to_owned()), active: Some(false), ..Default::default() };
+    symbols.customise(&symbol, &change, time(2)).await.unwrap();
+    assert!(symbols.delete(&symbol, time(3)).await.unwrap());
+    assert!(!symbols.delete(&symbol, time(3)).await.unwrap());
+    assert_eq!(symbols.get(&symbol).await.unwrap(), None);
+    assert_eq!(symbols.customise(&symbol, &change, time(4)).await.unwrap(), None);
+    assert!(symbols.list(&SymbolFilter::default(), None, 9).await.unwrap().is_empty());
+    assert_eq!(symbols.last_known(&symbol).await.unwrap().as_ref(), Some(&known));
+
+    // It comes back as a new one.
+    (known.created_at, known.updated_at) = (time(7), time(7));
+    symbols.put(&known).await.unwrap();
+    assert_eq!(symbols.get(&symbol).await.unwrap(), Some(known));
+    symbols.forget(&symbol).await.unwrap();
+    assert_eq!(symbols.last_known(&symbol).await.unwrap(), None);
 }
 
 async fn symbols_are_listed_in_order_page_by_page(store: &Store) {
@@ -112,6 +176,14 @@ async fn a_status_is_read_as_it_was_put(store: &Store) {
         statuses.put(expected, time(9)).await.unwrap();
         assert_eq!(statuses.get(&expected.series).await.unwrap().as_ref(), Some(expected));
     }
+    let others = [("NASDAQ:AAPL", Interval::M1), ("NASDAQ:AAPLX", Interval::D1)];
+    let [of_it, other] = others.map(|(symbol, interval)| self::series(symbol, interval));
+    for series in [&of_it, &other] {
+        statuses.put(&SyncStatus::pending(series.clone()), time(9)).await.unwrap();
+    }
+    statuses.delete(&of_it.symbol).await.unwrap();
+    let left = statuses.list(&SyncStatusFilter::default(), None, 9).await.unwrap();
+    assert_eq!(left.into_iter().map(|status| status.series).collect::<Vec<_>>(), [other]);
 }
 
 async fn statuses_are_listed_in_order_page_by_page(store: &Store) {

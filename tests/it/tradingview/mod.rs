@@ -8,3 +8,4 @@ mod quote_script;
 mod quotes;
 mod reconnect;
 mod script;
+mod search;

@@ -78,6 +78,8 @@ impl Server {
         let address = self.listener.local_addr().unwrap();
         TradingViewConfig {
             ws_url: format!("ws://{address}/socket.io/websocket?from=chart%2F&type=chart"),
+            // Nobody there: a test that looks symbols up says where.
+            search_url: "http://127.0.0.1:9".to_owned(),
             ..TradingViewConfig::default()
         }
     }

@@ -8,7 +8,9 @@ use crate::common::mediator::Mediator;
 use crate::common::shutdown::Lifecycle;
 use crate::features::market_data::ohlcv::{ExportBars, GetBars};
 use crate::features::market_data::status::{GetSyncStatus, ListSyncStatuses};
-use crate::features::market_data::symbols::{GetSymbol, ListSymbols};
+use crate::features::market_data::symbols::{
+    DeleteSymbol, GetSymbol, ListSymbols, SearchSymbols, UpdateSymbol,
+};
 use crate::features::market_data::sync::{
     CancelSync, StartSync, SyncSymbol, SyncSymbols, WatchSync,
 };
@@ -117,5 +119,23 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::GetSymbolRequest>,
     ) -> GrpcResult<pb::SymbolInfo> {
         query::<GetSymbol, _, _>(&self.mediator, request).await
+    }
+
+    async fn update_symbol(
+        &self,
+        request: Request<pb::UpdateSymbolRequest>,
+    ) -> GrpcResult<pb::SymbolInfo> {
+        command::<UpdateSymbol, _, _>(&self.mediator, &self.idempotency, request).await
+    }
+
+    async fn delete_symbol(&self, request: Request<pb::DeleteSymbolRequest>) -> GrpcResult<()> {
+        command::<DeleteSymbol, _, _>(&self.mediator, &self.idempotency, request).await
+    }
+
+    async fn search_symbols(
+        &self,
+        request: Request<pb::SearchSymbolsRequest>,
+    ) -> GrpcResult<pb::SearchSymbolsResponse> {
+        query::<SearchSymbols, _, _>(&self.mediator, request).await
     }
 }

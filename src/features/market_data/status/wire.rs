@@ -5,7 +5,7 @@ use super::{
 };
 use crate::common::constants::{
     DEFAULT_BARS_LIMIT, DEFAULT_CHUNK_SIZE, DEFAULT_PAGE_SIZE, MAX_BARS_LIMIT, MAX_CHUNK_SIZE,
-    MAX_PAGE_SIZE, MAX_SYNC_BAR_COUNT,
+    MAX_PAGE_SIZE, MAX_SEARCH_LIMIT, MAX_SYNC_BAR_COUNT,
 };
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::common::health::{DependencyReport, HealthState};
@@ -27,6 +27,7 @@ const LIMITS: &[(&str, i32)] = &[
     ("sync.bar_count.max", MAX_SYNC_BAR_COUNT),
     ("get_bars.limit.default", DEFAULT_BARS_LIMIT),
     ("get_bars.limit.max", MAX_BARS_LIMIT),
+    ("search_symbols.limit.max", MAX_SEARCH_LIMIT),
     ("export_bars.chunk_size.default", DEFAULT_CHUNK_SIZE),
     ("export_bars.chunk_size.max", MAX_CHUNK_SIZE),
     ("list.page_size.default", DEFAULT_PAGE_SIZE),

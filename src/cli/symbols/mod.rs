@@ -1,21 +1,41 @@
-//! `symbols`: the symbols that the server knows.
+//! `symbols`: the symbols that the server knows, what a person says of them, and their removal.
+
+mod delete;
+mod update;
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::client::{Client, ClientOptions};
-use super::output::{Align, Output, Rows};
-use super::times::show_time;
+use self::delete::Delete;
+use self::update::Update;
+use crate::cli::client::{Client, ClientOptions};
+use crate::cli::output::{Align, Output, Rows};
+use crate::cli::times::show_time;
 use crate::common::constants::MAX_PAGE_SIZE;
 use crate::proto::v1::{GetSymbolRequest, ListSymbolsRequest, SymbolInfo};
 
-/// Show the symbols that the server knows
+/// Show the symbols that the server knows, change or delete one
 ///
 /// A symbol becomes known with its first sync.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Symbols {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    show: Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Update(Update),
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+struct Show {
     /// Only this symbol, as EXCHANGE:CODE
     symbol: Option<String>,
     /// Only symbols of this exchange
@@ -33,6 +53,16 @@ pub(super) struct Symbols {
 
 impl Symbols {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
+        match self.action {
+            None => self.show.run(outer).await,
+            Some(Action::Update(command)) => command.run(outer).await,
+            Some(Action::Delete(command)) => command.run(outer).await,
+        }
+    }
+}
+
+impl Show {
+    async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
         let Self { symbol, exchange, active, json, client } = self;
         let client = Client::connect(client.or(outer)).await?;
         let symbols = match symbol {
@@ -124,6 +154,8 @@ struct JsonSymbol<'a> {
     active: bool,
     create_time: String,
     update_time: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    custom_fields: &'a [String],
 }
 
 impl<'a> From<&'a SymbolInfo> for JsonSymbol<'a> {
@@ -141,6 +173,7 @@ impl<'a> From<&'a SymbolInfo> for JsonSymbol<'a> {
             active: symbol.active,
             create_time: show_time(symbol.create_time),
             update_time: show_time(symbol.update_time),
+            custom_fields: &symbol.custom_fields,
         }
     }
 }
