@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::FeedTask;
-use super::fetch::{self, Fetched, Rerolled};
+use super::fetch::{Fetched, Rerolled};
 use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
 use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
@@ -69,7 +69,7 @@ impl FeedTask {
             self.write(Job::Decided(decided)).await;
         }
         for (series, range) in refetches {
-            self.fetch_again(series, range);
+            self.repairs.ask(series, range);
         }
     }
 
@@ -97,10 +97,6 @@ impl FeedTask {
         self.write(Job::Decided(vec![gap])).await;
     }
 
-    fn fetch_again(&self, series: Series, range: BarRange) {
-        fetch::repair(&self.parts, series, range, &self.repairing, self.fetches.clone());
-    }
-
     /// Takes in what was fetched in the background.
     pub(super) async fn take_fetched(&mut self, fetched: Fetched) {
         match fetched {
@@ -113,12 +109,11 @@ impl FeedTask {
                     self.begin(&symbol);
                 }
             }
-            Fetched::Seeded(symbol, id, minutes) => {
-                let Some(followed) = self.symbols.get(&symbol).filter(|each| each.id == Some(id))
-                else {
-                    return;
-                };
-                self.manager.seed(id, &Seed { minutes: &minutes, days: &followed.days });
+            Fetched::Seeded { symbol, id, minutes, days } => {
+                let followed = self.symbols.get_mut(&symbol).filter(|each| each.id == Some(id));
+                let Some(followed) = followed else { return };
+                self.manager.seed(id, &Seed { minutes: &minutes, days: &days.bars });
+                followed.days = Some(days);
             }
             Fetched::Repaired { series, range, bars, done } => {
                 if let Some(id) = self.manager.id_of(&series.symbol) {
@@ -146,14 +141,14 @@ impl FeedTask {
         let Some(id) = self.manager.id_of(&series.symbol) else { return };
         let owed = self.symbols.get(&series.symbol).map(|followed| &followed.owed);
         let is_last = owed.is_some_and(|owed| owed.is_last_reroll(interval, range));
-        let open_time = range.open();
         match values.filter(|_| is_last) {
             Some(values) if until >= range.close() => {
-                let bar = RepairedBar { open_time, values, stored };
+                let bar = RepairedBar { open_time: range.open(), values, stored };
                 self.manager.apply_repair(id, interval, &[bar], &mut self.changes);
             }
             Some(values) => {
-                self.manager.replace_head(id, interval, open_time, until, values);
+                let head = (range, until);
+                self.manager.replace_head(id, interval, head, values, &mut self.changes);
             }
             None => {}
         }

@@ -1,15 +1,14 @@
-//! What is asked of the provider's history while the feed goes on: sessions, seeds, repairs.
+//! What is asked of the provider's history while the feed goes on: sessions, and what was kept.
 
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
-use tracing::{debug, warn};
 
-use super::subscriptions::is_passing;
-use crate::domain::ohlcv::services::{BarClock, RepairedBar};
+use super::seed::{DAYS, Days};
+use crate::domain::ohlcv::services::RepairedBar;
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
@@ -19,18 +18,8 @@ use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryPage, HistoryRequest, ProviderError};
 use crate::infrastructure::persistence::DatabaseError;
 
-/// Daily bars that a join asks for: the earlier of a week's and a month's first session.
-const DAYS: u32 = 32;
-/// Minutes in the longest session, and some.
-const MINUTES: u32 = 1_500;
-/// How long is waited before a symbol, or a bar that is not finished yet, is asked for again.
+/// How long is waited before a symbol is asked for again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The longest wait for a provider that is away.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How often a provider is asked that has not finished a bar.
-const REPAIR_TRIES: u32 = 12;
-/// Bars that a repair asks for first, and where those do not reach back far enough.
-const REPAIR_DEPTHS: [u32; 3] = [50, 1_000, 5_000];
 
 /// What was fetched.
 #[derive(Debug)]
@@ -39,8 +28,17 @@ pub(in crate::features::market_data::quote) enum Fetched {
     Resolved(Symbol, Result<Box<Resolved>, ProviderError>),
     /// A symbol is worth another try.
     Retry(Symbol),
-    /// One-minute bars since a symbol's session opened.
-    Seeded(Symbol, SymbolId, Vec<(Timestamp, Ohlcv)>),
+    /// What makes a symbol's first bars complete.
+    Seeded {
+        /// Whose.
+        symbol: Symbol,
+        /// As it was when it joined.
+        id: SymbolId,
+        /// One-minute bars since its session opened.
+        minutes: Vec<(Timestamp, Ohlcv)>,
+        /// The days before.
+        days: Days,
+    },
     /// Bars that were in doubt, as the provider says them.
     Repaired {
         /// Whose.
@@ -74,8 +72,8 @@ pub(in crate::features::market_data::quote) struct Rerolled {
 pub(in crate::features::market_data::quote) struct Resolved {
     /// When it trades.
     pub(super) session: Arc<TradingSession>,
-    /// Daily bars.
-    pub(super) days: Vec<(Timestamp, Ohlcv)>,
+    /// The days that are over.
+    pub(super) days: Days,
     /// What was kept of its bars.
     pub(super) kept: Option<Kept>,
     /// What is stored under the keys of what was kept.
@@ -115,7 +113,10 @@ pub(super) async fn resolve(
         }
     }
     let session = session.unwrap_or_else(|| Arc::new(TradingSession::around_the_clock()));
-    let days = page.map_or_else(Vec::new, |page| values(&page));
+    let days = match &page {
+        Some(page) => Days::of(page, Arc::clone(&session)),
+        None => Days::unknown(Arc::clone(&session)),
+    };
     let kept = kept(parts, symbol).await;
     let (kept, stored) = kept.map_err(|error| unavailable(parts, &error.to_string()))?;
     let newest = parts.database.bars().newest(&Series::new(symbol.clone(), Interval::M1)).await;
@@ -140,113 +141,6 @@ pub(super) fn resolve_later(
     drop(parts.lifecycle.spawn("retry symbol", task));
 }
 
-/// Fetches the minutes since the session opened that holds `since`.
-pub(super) fn seed(
-    parts: &QuoteServiceParts,
-    symbol: Symbol,
-    id: SymbolId,
-    since: Timestamp,
-    fetches: mpsc::Sender<Fetched>,
-) {
-    let parts = parts.clone();
-    let lifecycle = parts.lifecycle.clone();
-    let task = async move {
-        let series = Series::new(symbol.clone(), Interval::M1);
-        let minutes = match first_page(&parts, series, MINUTES).await {
-            Ok(page) => values(&page),
-            Err(error) => {
-                warn!(%symbol, %error, "no seed for {symbol}; its first bars are fetched after they close");
-                Vec::new()
-            }
-        };
-        debug!(%symbol, minutes = minutes.len(), %since, "seeded {symbol}");
-        drop(fetches.send(Fetched::Seeded(symbol, id, minutes)).await);
-    };
-    drop(lifecycle.spawn("seed symbol", Box::pin(task)));
-}
-
-/// Fetches the bars of `range` again, until the provider has finished them all. A provider that is
-/// away is waited for.
-pub(super) fn repair(
-    parts: &QuoteServiceParts,
-    series: Series,
-    range: BarRange,
-    repairing: &Arc<Semaphore>,
-    fetches: mpsc::Sender<Fetched>,
-) {
-    let (parts, stopping) = (parts.clone(), parts.lifecycle.token());
-    let (lifecycle, repairing) = (parts.lifecycle.clone(), Arc::clone(repairing));
-    let answer = move |series: Series, bars, done| Fetched::Repaired { series, range, bars, done };
-    let task = async move {
-        let (mut tries, mut wait) = (0, RETRY_AFTER);
-        while tries < REPAIR_TRIES {
-            let turn = stopping.run_until_cancelled(repairing.acquire()).await;
-            let Some(Ok(turn)) = turn else { return };
-            let outcome = repaired(&parts, &series, range).await;
-            drop(turn);
-            match outcome {
-                Ok((bars, done)) => {
-                    drop(fetches.send(answer(series.clone(), bars, done)).await);
-                    if done {
-                        return;
-                    }
-                    (tries, wait) = (tries + 1, RETRY_AFTER);
-                }
-                Err(error) if is_passing(&error) => {
-                    debug!(%series, %error, "a repair of {series} waits");
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                // The feed ends, too: what is under way is kept, and goes on with its next start.
-                Err(ProviderError::AuthRequired { .. }) => return,
-                Err(ProviderError::NoData { .. }) => break,
-                Err(error) => {
-                    warn!(%series, %error, "bars of {series} cannot be fetched again");
-                    break;
-                }
-            }
-            if stopping.run_until_cancelled(sleep(wait)).await.is_none() {
-                // What is under way is kept, and goes on with the next start.
-                return;
-            }
-        }
-        drop(fetches.send(answer(series, Vec::new(), true)).await);
-    };
-    drop(lifecycle.spawn("repair bars", Box::pin(task)));
-}
-
-/// The finished bars of `range`, and whether that is all of it.
-async fn repaired(
-    parts: &QuoteServiceParts,
-    series: &Series,
-    range: BarRange,
-) -> Result<(Vec<RepairedBar>, bool), ProviderError> {
-    let session = parts.sessions.of(&series.symbol).await;
-    let session = session.map_err(|error| unavailable(parts, &error.to_string()))?;
-    let mut clock = BarClock::new(session, series.interval);
-    let mut page = None;
-    for depth in REPAIR_DEPTHS {
-        let fetched = first_page(parts, series.clone(), depth).await?;
-        let reached = fetched.bars.first().is_some_and(|bar| bar.open_time <= range.open());
-        let done = reached || fetched.end.is_some();
-        page = Some(fetched);
-        if done {
-            break;
-        }
-    }
-    let Some(page) = page else { return Ok((Vec::new(), true)) };
-    let (from, to) = (range.open(), range.close());
-    let stored = parts.database.bars().stretch(series, from, to).await;
-    let stored = stored.map_err(|error| unavailable(parts, &error.to_string()))?;
-    let wanted = values(&page).into_iter().filter(|(open, _)| range.contains(*open));
-    let finished = wanted.filter(|(open, _)| clock.bounds_of(*open).is_over(page.server_time));
-    let bars = finished.map(|(open_time, values)| RepairedBar {
-        open_time,
-        values,
-        stored: stored.iter().find(|bar| bar.open_time == open_time).copied(),
-    });
-    Ok((bars.collect(), range.is_over(page.server_time)))
-}
-
 /// What was kept of a symbol's bars, with what is stored under their keys.
 async fn kept(
     parts: &QuoteServiceParts,
@@ -268,7 +162,7 @@ async fn kept(
     Ok((Some(kept), stored))
 }
 
-async fn first_page(
+pub(super) async fn first_page(
     parts: &QuoteServiceParts,
     series: Series,
     bars: u32,
@@ -283,7 +177,7 @@ async fn first_page(
 }
 
 /// The bars of a page that are bars, by open time.
-fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
+pub(super) fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
     let checked = page.bars.iter().filter_map(|bar| {
         let values = Ohlcv::new(bar.open, bar.high, bar.low, bar.close, bar.volume).ok()?;
         Some((bar.open_time, values))
@@ -291,7 +185,7 @@ fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
     checked.collect()
 }
 
-fn unavailable(parts: &QuoteServiceParts, detail: &str) -> ProviderError {
+pub(super) fn unavailable(parts: &QuoteServiceParts, detail: &str) -> ProviderError {
     ProviderError::Unavailable {
         provider: parts.history.name(),
         phase: crate::infrastructure::interfaces::Phase::History,
