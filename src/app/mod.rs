@@ -20,16 +20,18 @@ use crate::common::mediator::Mediator;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
+use crate::features::market_data::coverage::GapRepairs;
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
 use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::symbols::SymbolParts;
-use crate::features::market_data::sync::SyncService;
+use crate::features::market_data::sync::{SyncService, SyncServiceParts};
 use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::webhooks::{WebhookPace, WebhookService};
 use crate::features::market_data::{
-    Announcer, LiveSeries, Sessions, ohlcv, quote, status, symbols, sync, webhooks,
+    Announcer, CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
+    webhooks,
 };
 use crate::infrastructure::interfaces::{HistoryProvider, SymbolDirectory};
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
@@ -70,6 +72,7 @@ pub struct App {
     idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
+    ledger: CoverageLedger,
     database: Database,
     lifecycle: Lifecycle,
     transport: Transport,
@@ -106,6 +109,8 @@ impl App {
         let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let live = LiveSeries::default();
         let (announcer, untold) = Announcer::new(database.clone());
+        let ledger =
+            CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -114,6 +119,7 @@ impl App {
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
             live: live.clone(),
+            ledger: ledger.clone(),
             announcer: announcer.clone(),
             spool,
             lifecycle: lifecycle.clone(),
@@ -126,14 +132,22 @@ impl App {
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(
-            database.clone(),
-            series_cache.clone(),
+        let syncs = SyncService::new(SyncServiceParts {
+            database: database.clone(),
+            cache: series_cache.clone(),
             provider,
+            sessions: sessions.clone(),
+            live: live.clone(),
+            ledger: ledger.clone(),
+            announcer: announcer.clone(),
+            lifecycle: lifecycle.clone(),
+        });
+        let repairs = GapRepairs::new(
+            database.clone(),
             sessions.clone(),
             live.clone(),
-            announcer.clone(),
-            lifecycle.clone(),
+            ledger.clone(),
+            syncs.clone(),
         );
         let hooks = WebhookService::new(
             database.clone(),
@@ -163,6 +177,7 @@ impl App {
             },
         );
         let builder = webhooks::register(builder, &hooks);
+        let builder = coverage::register(builder, &repairs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
             listener,
@@ -171,6 +186,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -193,6 +209,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -210,6 +227,7 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
+        drop(lifecycle.spawn("coverage ledger", ledger.run(lifecycle.token())));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
         // Apart from the tasks of calls: it ends before them, or is cut after them.

@@ -43,7 +43,7 @@ async fn every_rpc_in_the_contract_reaches_a_handler() {
             }
         }
     }
-    assert_eq!(called, 33);
+    assert_eq!(called, 35);
 }
 
 #[tokio::test]

@@ -53,14 +53,14 @@ pub enum EventPayload {
         /// What is stored now.
         new: StoredBar,
     },
-    /// The feed was away and is back: bars of that time are fetched again.
+    /// The feed was away from a symbol that it follows while the market was open.
     GapDetected {
-        /// Whose bars.
+        /// Whose bars are in doubt.
         symbol: Symbol,
-        /// The last that was heard before.
-        from: Timestamp,
+        /// The last that was heard before it.
+        start: Timestamp,
         /// The first that was heard after it.
-        to: Timestamp,
+        end: Timestamp,
     },
     /// The feed delivers.
     FeedConnected,

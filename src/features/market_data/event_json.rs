@@ -15,7 +15,7 @@ pub(super) fn id(payload: &EventPayload) -> Uuid {
     match payload {
         EventPayload::BarCompleted { series, bar } => bar_id(series, &bar.stored),
         EventPayload::BarRevised { series, new, .. } => bar_id(series, new),
-        EventPayload::GapDetected { symbol, from, to } => gap_id(symbol, *from, *to),
+        EventPayload::GapDetected { symbol, start, end } => gap_id(symbol, *start, *end),
         EventPayload::HistoricalDataSynced { .. }
         | EventPayload::SyncFailed { .. }
         | EventPayload::FeedConnected
@@ -34,8 +34,8 @@ pub(super) fn sync_id(sync: Uuid, ended: EventType) -> Uuid {
     named(&format!("{ended} {sync}"))
 }
 
-fn gap_id(symbol: &Symbol, from: Timestamp, to: Timestamp) -> Uuid {
-    named(&format!("gap {symbol} {} {}", from.as_nanosecond(), to.as_nanosecond()))
+fn gap_id(symbol: &Symbol, start: Timestamp, end: Timestamp) -> Uuid {
+    named(&format!("gap {symbol} {} {}", start.as_nanosecond(), end.as_nanosecond()))
 }
 
 /// A version 8 UUID of the SHA-256 of `name`.
@@ -83,9 +83,9 @@ pub(super) fn data(payload: &EventPayload) -> Value {
             }
             data
         }
-        EventPayload::GapDetected { symbol, from, to } => json!({
+        EventPayload::GapDetected { symbol, start, end } => json!({
             "symbol": symbol.as_str(),
-            "start_time": from.to_string(), "end_time": to.to_string(),
+            "start_time": start.to_string(), "end_time": end.to_string(),
         }),
         EventPayload::FeedConnected => json!({}),
         EventPayload::FeedLost { error } => json!({ "error": error }),

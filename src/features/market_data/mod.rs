@@ -4,6 +4,8 @@
 //! another slice but what that one re-exports.
 
 mod announcer;
+pub mod coverage;
+mod coverage_ledger;
 mod event_json;
 pub mod grpc;
 mod live_series;
@@ -20,6 +22,7 @@ pub mod webhooks;
 mod wire;
 
 pub use announcer::{Announced, Announcer, Untold};
+pub use coverage_ledger::CoverageLedger;
 pub use live_series::{FormingBars, Live, LiveSeries};
 pub use page_token::PageTokenInvalid;
 pub use read_error::ReadError;

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
 use super::{
-    BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
+    BarLog, Bars, Coverage, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
     WebhookOutbox, Webhooks,
 };
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
@@ -137,6 +137,11 @@ impl Database {
     /// What the feed remembers of each symbol over a crash.
     pub fn feed_state(&self) -> FeedState {
         FeedState::new(&self.engine)
+    }
+
+    /// What was asked of the provider, and when the feed was there.
+    pub fn coverage(&self) -> Coverage {
+        Coverage::new(&self.engine)
     }
 
     /// The symbols.

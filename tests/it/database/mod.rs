@@ -2,6 +2,7 @@
 
 mod bar_log;
 mod bars;
+mod coverage;
 mod feed;
 mod model;
 mod mongodb;
@@ -82,7 +83,7 @@ macro_rules! on_both_engines {
         }
     };
 }
-use on_both_engines;
+pub(crate) use on_both_engines;
 
 pub fn series(symbol: &str, interval: Interval) -> Series {
     Series::new(Symbol::parse(symbol).unwrap(), interval)

@@ -120,7 +120,6 @@ impl Scribe {
         let Appended { sequences, outranking } = self.ledger.append(decided).await?;
         let logged = self.read_logged().await?;
         let rerolled = self.rerolled(decided).await?;
-        self.record_gaps(decided).await?;
 
         let mut logged = logged.into_iter().peekable();
         let (mut told, mut indexes) = (Vec::new(), 0..);
@@ -188,23 +187,6 @@ impl Scribe {
 
     fn publish(&self, payload: EventPayload) {
         self.announcer.publish(DomainEvent { time: Timestamp::now(), payload });
-    }
-
-    /// Tells of times that the feed was away. Repeated with the job, a gap is the same event.
-    async fn record_gaps(&self, decided: &[Decided]) -> Result<(), DatabaseError> {
-        for each in decided {
-            let Decided::Live(LiveChange::Gap(symbol, from, to)) = each else { continue };
-            let (symbol, from, to) = (symbol.clone(), *from, *to);
-            let payload = EventPayload::GapDetected { symbol, from, to };
-            let event = DomainEvent { time: Timestamp::now(), payload };
-            match self.ledger.within(self.announcer.record(event, None)).await {
-                Ok(()) => {}
-                Err(error) if error.is_transient() => return Err(error),
-                // No reason to lose bars.
-                Err(error) => warn!(%error, "a gap is not told to webhooks"),
-            }
-        }
-        Ok(())
     }
 
     /// Reads children back and says what they come to.

@@ -22,7 +22,7 @@ pub use holds::HeldSymbol;
 pub use progress::{SyncProgress, SyncReport};
 pub use start_sync::StartSync;
 pub use sync_error::SyncError;
-pub use sync_service::SyncService;
+pub use sync_service::{SyncService, SyncServiceParts};
 pub use sync_symbol::SyncSymbol;
 pub use sync_symbols::{NotASymbol, SymbolStep, SymbolSteps, SyncSymbols};
 pub use sync_ticket::SyncTicket;

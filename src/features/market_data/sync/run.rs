@@ -15,7 +15,7 @@ use super::{SyncError, SyncProgress, SyncReport};
 use crate::common::error::with_causes;
 use crate::domain::shared::{DomainEvent, EventPayload, Series};
 use crate::domain::sync::{SyncState, SyncStatus};
-use crate::features::market_data::{Announcer, LiveSeries, Sessions, event_json};
+use crate::features::market_data::{Announcer, CoverageLedger, LiveSeries, Sessions, event_json};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider, ProviderError};
 use crate::infrastructure::persistence::{
     Database, DatabaseError, SeriesCache, SeriesSummary, SyncRecord,
@@ -37,6 +37,7 @@ pub(super) struct SyncRun {
     pub(super) provider: Arc<dyn HistoryProvider>,
     pub(super) sessions: Sessions,
     pub(super) live: LiveSeries,
+    pub(super) ledger: CoverageLedger,
     pub(super) announcer: Announcer,
     pub(super) journal: SyncJournal,
     pub(super) stopping: CancellationToken,

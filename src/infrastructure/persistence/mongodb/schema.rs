@@ -14,7 +14,7 @@ use mongodb::options::IndexOptions;
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
 use super::{
-    bar_log, idempotency, subscriptions, symbols, sync_status, syncs, webhook_outbox, webhooks,
+    bar_log, coverage, idempotency, subscriptions, symbols, sync_status, syncs, webhook_outbox, webhooks,
 };
 
 /// `NamespaceExists`: another process was faster.
@@ -72,7 +72,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 10] {
+fn layouts() -> [Layout; 11] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
@@ -125,6 +125,7 @@ fn layouts() -> [Layout; 10] {
             validator: sync_schema(),
         },
         idempotency_layout(),
+        coverage_layout(),
         Layout { name: webhooks::COLLECTION, indexes: Vec::new(), validator: webhook_schema() },
         outbox_layout(),
     ]
@@ -168,6 +169,29 @@ fn idempotency_layout() -> Layout {
             },
         ],
         validator: idempotency_schema(),
+    }
+}
+
+fn coverage_layout() -> Layout {
+    Layout {
+        name: coverage::COLLECTION,
+        indexes: vec![
+            Index {
+                name: "idx_coverage_unique",
+                keys: doc! { "symbol": 1, "exchange": 1, "interval": 1 },
+                unique: true,
+                partial: None,
+                expires: false,
+            },
+            Index {
+                name: "idx_coverage_followed",
+                keys: doc! { "followed": 1 },
+                unique: false,
+                partial: Some(doc! { "followed": true }),
+                expires: false,
+            },
+        ],
+        validator: coverage_schema(),
     }
 }
 
@@ -294,6 +318,25 @@ fn idempotency_schema() -> Document {
             "principal": text(), "method": text(), "key": text(), "fingerprint": text(),
             "token": text(), "lease_until": &date, "expires_at": &date,
             "answer": { "bsonType": "binData" },
+        },
+    )
+}
+
+fn coverage_schema() -> Document {
+    let stretches = doc! {
+        "bsonType": "array",
+        "items": {
+            "bsonType": "object",
+            "required": ["start", "end"],
+            "properties": { "start": { "bsonType": "date" }, "end": { "bsonType": "date" } },
+        },
+    };
+    schema(
+        &["symbol", "exchange", "interval"],
+        doc! {
+            "symbol": text(), "exchange": text(), "interval": text(),
+            "followed": { "bsonType": "bool" }, "heard": optional("date"),
+            "asked": &stretches, "connected": &stretches, "down": &stretches,
         },
     )
 }

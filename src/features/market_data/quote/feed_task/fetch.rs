@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 
 use super::seed::{DAYS, Days};
-use crate::domain::ohlcv::services::RepairedBar;
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
@@ -47,6 +46,8 @@ pub(in crate::features::market_data::quote) enum Fetched {
         range: BarRange,
         /// The finished ones.
         bars: Vec<RepairedBar>,
+        /// Of which time the provider has said what it has.
+        answered: Option<BarRange>,
         /// Whether nothing more is to come.
         done: bool,
     },

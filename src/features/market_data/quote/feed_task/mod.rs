@@ -7,6 +7,7 @@ mod flow;
 mod followed;
 mod joining;
 mod owed;
+mod presence;
 mod repairs;
 mod seed;
 mod subscriptions;
@@ -22,6 +23,7 @@ use tracing::{info, warn};
 
 pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
+use self::presence::Noted;
 use self::repairs::Repairs;
 use super::QuoteError;
 use super::copier::{self, Copies};
@@ -101,6 +103,7 @@ pub(super) struct FeedTask {
     fetches: mpsc::Sender<Fetched>,
     repairs: Repairs,
     jobs: mpsc::Sender<Job>,
+    notes: mpsc::UnboundedSender<Noted>,
     copies: mpsc::Sender<Copies>,
     standing: watch::Receiver<Standing>,
     manager: BarManager,
@@ -145,6 +148,9 @@ impl FeedTask {
         let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), to_copy)));
+        let (notes, to_note) = mpsc::unbounded_channel();
+        let noting = presence::take_notes(parts.ledger.clone(), to_note);
+        drop(parts.lifecycle.spawn("coverage notes", Box::pin(noting)));
         let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
         let trim = retention::run(database, options.log_retention, stopping);
         drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
@@ -160,6 +166,7 @@ impl FeedTask {
             rerolled,
             fetches,
             jobs,
+            notes,
             copies,
             standing,
             symbols: HashMap::new(),
@@ -205,7 +212,10 @@ impl FeedTask {
                     self.copy();
                     self.observe();
                 }
-                _ = snapshot.tick(), if has_room => self.save().await,
+                _ = snapshot.tick(), if has_room => {
+                    self.note_heard().await;
+                    self.save().await;
+                }
                 Some(rerolled) = self.rerolled.recv(), if has_room => {
                     self.take_rerolled(rerolled).await;
                 }
@@ -286,6 +296,7 @@ impl FeedTask {
             return;
         }
         self.started = false;
+        self.note_cut().await;
         self.save().await;
         self.flush().await;
         for (symbol, followed) in &mut self.symbols {

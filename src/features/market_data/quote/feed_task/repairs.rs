@@ -16,7 +16,7 @@ use crate::domain::ohlcv::BarRange;
 use crate::domain::ohlcv::services::{BarClock, RepairedBar};
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::quote::quote_service::QuoteServiceParts;
-use crate::infrastructure::interfaces::ProviderError;
+use crate::infrastructure::interfaces::{HistoryEnd, HistoryPage, ProviderError};
 
 /// Series that are asked for at a time.
 const TURNS: usize = 8;
@@ -47,8 +47,16 @@ struct Wanted {
     more: Arc<Notify>,
 }
 
-/// What came of a range: its finished bars, and whether that is all of it.
-type Found = (BarRange, Vec<RepairedBar>, bool);
+/// What came of a range.
+struct Found {
+    range: BarRange,
+    /// Its finished bars.
+    bars: Vec<RepairedBar>,
+    /// The part of it of which these are all that the provider has.
+    answered: Option<BarRange>,
+    /// Whether its time is over.
+    finished: bool,
+}
 
 impl Repairs {
     /// Nothing is waited for. What is found goes to `fetches`.
@@ -118,7 +126,7 @@ impl Repairs {
                     if !matches!(error, ProviderError::NoData { .. }) {
                         warn!(%series, %error, "bars of {series} cannot be fetched again");
                     }
-                    let none = ranges.into_iter().map(|range| (range, Vec::new(), true));
+                    let none = ranges.into_iter().map(Found::nothing);
                     self.answer(&series, none.collect()).await;
                     Some(())
                 }
@@ -145,7 +153,7 @@ impl Repairs {
     /// given up after a while.
     async fn answer(&self, series: &Series, found: Vec<Found>) -> bool {
         let mut all_done = true;
-        for (range, bars, finished) in found {
+        for Found { range, bars, answered, finished } in found {
             let done = finished || self.is_last_try(series, range);
             all_done &= done;
             if done && let Some(wanted) = self.wanted().get_mut(series) {
@@ -153,7 +161,8 @@ impl Repairs {
                 wanted.ranges.retain(|(known, _)| *known != range);
             }
             let series = series.clone();
-            drop(self.fetches.send(Fetched::Repaired { series, range, bars, done }).await);
+            let answer = Fetched::Repaired { series, range, bars, answered, done };
+            drop(self.fetches.send(answer).await);
         }
         all_done
     }
@@ -201,7 +210,12 @@ impl Repairs {
                 values: *values,
                 stored: find(*open_time),
             });
-            (*range, found.collect(), range.is_over(page.server_time))
+            Found {
+                range: *range,
+                bars: found.collect(),
+                answered: answered(*range, &page),
+                finished: range.is_over(page.server_time),
+            }
         });
         Ok(found.collect())
     }
@@ -209,4 +223,20 @@ impl Repairs {
     fn wanted(&self) -> MutexGuard<'_, HashMap<Series, Wanted>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Found {
+    /// It cannot be had.
+    const fn nothing(range: BarRange) -> Self {
+        Self { range, bars: Vec::new(), answered: None, finished: true }
+    }
+}
+
+/// The part of `range` of which `page` is all there is.
+fn answered(range: BarRange, page: &HistoryPage) -> Option<BarRange> {
+    let reached = match page.end {
+        Some(HistoryEnd::End) => range.open(),
+        Some(HistoryEnd::Limit) | None => page.bars.first()?.open_time,
+    };
+    BarRange::new(reached.max(range.open()), range.close().min(page.server_time))
 }
