@@ -171,6 +171,7 @@ impl App {
                 sessions,
                 live,
                 syncs: syncs.clone(),
+                ledger: ledger.clone(),
                 quotes: quotes.clone(),
                 directory,
                 stopping: lifecycle.token(),

@@ -338,6 +338,44 @@ async fn status_symbols_and_info_show_what_is_there() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_are_searched_changed_and_deleted() {
+    let running = Running::start(&[]).await;
+    running.sync("NYSE:IBM", "1d").await;
+    let json = async |arguments: &[&str]| {
+        let said = running.call(arguments).await;
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        serde_json::from_str::<serde_json::Value>(&said.out).unwrap()
+    };
+    let found = json(&["search", "bitcoin", "--exchange", "binance", "--type", "crypto", "--json"]);
+    let found = found.await;
+    assert_eq!((&found[0]["symbol"], &found[1]), (&"BINANCE:BTCUSDT".into(), &().into()));
+    let found = running.call(&["search", "b", "-n", "1"]).await;
+    assert_eq!((found.code, found.out.lines().count()), (Some(0), 2), "{}", found.out);
+    let wrong = running.call(&["search", "b", "--type", "shares"]).await;
+    assert!(wrong.code == Some(1) && wrong.err.contains("must be one of stock"), "{}", wrong.err);
+
+    let update = ["symbols", "update", "nyse:ibm", "--name", "Big Blue", "--active", "false"];
+    let changed = json(&[&update[..], &["--json"]].concat()).await;
+    assert_eq!(changed["name"], "Big Blue");
+    assert_eq!(json(&["symbols", "--active", "false", "--json"]).await[0], changed);
+    assert_eq!(running.call(&["symbols", "update", "NYSE:IBM"]).await.code, Some(2));
+
+    // Nobody can be asked whether it is meant.
+    let asked = running.call(&["symbols", "delete", "NYSE:IBM", "--bars"]).await;
+    assert!(asked.code == Some(2) && asked.err.contains("--yes"), "{}", asked.err);
+    let deleted = running.call(&["symbols", "delete", "NYSE:IBM", "--yes"]).await;
+    assert_eq!(
+        (deleted.code, deleted.out.as_str()),
+        (Some(0), "deleted NYSE:IBM; its bars stay\n")
+    );
+    assert_eq!(running.call(&["bars", "NYSE:IBM", "-i", "1d"]).await.code, Some(0));
+    let deleted = running.call(&["symbols", "delete", "NYSE:IBM", "--bars", "-y"]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.err);
+    let gone = running.call(&["bars", "NYSE:IBM", "-i", "1d"]).await;
+    assert!(gone.code == Some(1) && gone.err.contains("NOT_SYNCED"), "{}", gone.err);
+}
+
 /// How many files and folders are in `folder`.
 fn entries(folder: &Path) -> usize {
     std::fs::read_dir(folder).unwrap().count()

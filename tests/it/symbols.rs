@@ -278,7 +278,7 @@ async fn a_deleted_symbols_bars_stay_and_end_when_they_did(engine: Engine) {
     update(&mut app, IBM, |request| request.name = text("mine")).await.unwrap();
     let mut quotes = QuoteStreamClient::new(app.channel.clone());
     quotes.subscribe(pb::SubscribeRequest { symbol: IBM.to_owned() }).await.unwrap();
-    let (before, status) = (bars(&mut app, IBM).await, app.status(IBM, Interval1d).await.unwrap());
+    let before = bars(&mut app, IBM).await;
 
     delete(&mut app, IBM, false).await.unwrap();
     assert_eq!(reason(&get(&mut app, IBM).await.unwrap_err()).1, "SYMBOL_UNKNOWN");
@@ -287,7 +287,8 @@ async fn a_deleted_symbols_bars_stay_and_end_when_they_did(engine: Engine) {
     assert!(listed.into_inner().symbols.is_empty());
     let list = pb::ListSubscriptionsRequest {};
     assert!(quotes.list_subscriptions(list).await.unwrap().into_inner().subscriptions.is_empty());
-    assert_eq!(app.status(IBM, Interval1d).await.unwrap(), status);
+    // Else a scheduled sync would bring it back.
+    assert_eq!(reason(&app.status(IBM, Interval1d).await.unwrap_err()).1, "NOT_SYNCED");
     // Sessions are forgotten with the process: these are from the database.
     let mut app = app.restarted(&simulator).await;
     assert_eq!(bars(&mut app, IBM).await, before);
@@ -320,6 +321,15 @@ async fn deleted_bars_are_gone_and_can_be_fetched_again(engine: Engine) {
     let status = delete(&mut app, BTC, true).await.unwrap_err();
     assert_eq!(reason(&status).1, "SYMBOL_UNKNOWN");
     assert_eq!(bars(&mut app, IBM).await, of_ibm);
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let request = pb::GetCoverageRequest {
+        symbol: BTC.to_owned(),
+        interval: Interval1h.into(),
+        start_time: time(1_600_000_000),
+        end_time: time(1_600_100_000),
+    };
+    let status = app.market_data.get_coverage(request).await.unwrap_err();
+    assert_eq!(reason(&status).1, "NOT_SYNCED");
 
     let again = app.sync_all(BTC, Interval1h).await.unwrap();
     assert_eq!((again.bars_inserted, again.total_bars), (first.bars_inserted, first.total_bars));

@@ -20,3 +20,4 @@ pub use config::{BreakerRules, HttpClientConfig, RetryRules};
 pub use error::HttpError;
 pub use request::HttpRequest;
 pub use reqwest::dns;
+pub use retry::retry_after;

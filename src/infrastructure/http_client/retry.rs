@@ -51,7 +51,7 @@ impl Retries {
 }
 
 /// What a `Retry-After` asks for at `now`: seconds, or a date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
         // More seconds than fit are many.

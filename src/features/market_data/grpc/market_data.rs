@@ -138,6 +138,8 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::SearchSymbolsRequest>,
     ) -> GrpcResult<pb::SearchSymbolsResponse> {
         query::<SearchSymbols, _, _>(&self.mediator, request).await
+    }
+
     async fn get_coverage(
         &self,
         request: Request<pb::GetCoverageRequest>,

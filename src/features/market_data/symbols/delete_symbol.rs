@@ -10,7 +10,7 @@ use crate::common::mediator::{Handler, Request};
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::features::market_data::quote::{QuoteError, QuoteService};
 use crate::features::market_data::sync::SyncService;
-use crate::features::market_data::{Live, LiveSeries, Sessions};
+use crate::features::market_data::{CoverageLedger, Live, LiveSeries, Sessions};
 use crate::infrastructure::persistence::{Database, DatabaseError, SeriesCache};
 
 /// Remove `symbol`.
@@ -34,6 +34,7 @@ pub(super) struct DeleteSymbolHandler {
     pub(super) sessions: Sessions,
     pub(super) live: LiveSeries,
     pub(super) syncs: SyncService,
+    pub(super) ledger: CoverageLedger,
     pub(super) quotes: QuoteService,
     pub(super) stopping: CancellationToken,
 }
@@ -55,9 +56,11 @@ impl Handler<DeleteSymbol> for DeleteSymbolHandler {
         let held = self.syncs.hold(&symbol).await?;
         let _held = held.ok_or_else(|| SymbolError::Busy(symbol.clone()))?;
         self.unsubscribe(&symbol).await?;
+        // What has a status is synced by schedule, and would be known again.
+        self.database.sync_statuses().delete(&symbol).await?;
         if delete_bars {
             let bars = self.delete_bars(&symbol).await?;
-            self.database.sync_statuses().delete(&symbol).await?;
+            self.ledger.forget(&symbol).await?;
             self.forget_feed(&symbol).await?;
             symbols.forget(&symbol).await?;
             info!(%symbol, bars, "deleted {symbol} and its {bars} bars");

@@ -26,7 +26,7 @@ use self::search_symbols::SearchSymbolsHandler;
 use self::update_symbol::UpdateSymbolHandler;
 use super::quote::QuoteService;
 use super::sync::SyncService;
-use super::{LiveSeries, Sessions};
+use super::{CoverageLedger, LiveSeries, Sessions};
 use crate::common::mediator::MediatorBuilder;
 use crate::infrastructure::interfaces::SymbolDirectory;
 use crate::infrastructure::persistence::{Database, SeriesCache};
@@ -44,6 +44,8 @@ pub struct SymbolParts {
     pub live: LiveSeries,
     /// Who must not sync what is being deleted.
     pub syncs: SyncService,
+    /// What is known of the time without bars.
+    pub ledger: CoverageLedger,
     /// Who must not follow what was deleted.
     pub quotes: QuoteService,
     /// Where the provider's symbols are looked up.
@@ -54,11 +56,22 @@ pub struct SymbolParts {
 
 /// Adds this slice's handlers.
 pub fn register(mediator: MediatorBuilder, parts: SymbolParts) -> MediatorBuilder {
-    let SymbolParts { database, cache, sessions, live, syncs, quotes, directory, stopping } = parts;
+    let SymbolParts { database, cache, sessions, live, .. } = parts;
+    let SymbolParts { syncs, ledger, quotes, directory, stopping, .. } = parts;
+    let deletion = DeleteSymbolHandler {
+        database: database.clone(),
+        cache,
+        sessions,
+        live,
+        syncs,
+        ledger,
+        quotes,
+        stopping,
+    };
     mediator
         .register(GetSymbolHandler { database: database.clone() })
         .register(ListSymbolsHandler { database: database.clone() })
         .register(SearchSymbolsHandler { directory })
-        .register(UpdateSymbolHandler { database: database.clone() })
-        .register(DeleteSymbolHandler { database, cache, sessions, live, syncs, quotes, stopping })
+        .register(UpdateSymbolHandler { database })
+        .register(deletion)
 }

@@ -18,6 +18,7 @@ use tokio_tungstenite::{MaybeTlsStream, client_async_with_config};
 use url::{Host, Url};
 
 use super::socket::Socket;
+use crate::infrastructure::http_client::retry_after;
 use crate::infrastructure::interfaces::{Phase, ProviderError};
 use crate::infrastructure::tradingview::auth::Auth;
 use crate::infrastructure::tradingview::config::{ConfigError, TradingViewConfig};
@@ -188,6 +189,6 @@ fn http_refusal(answer: &handshake::client::Response) -> ProviderError {
         return errors::unavailable(Phase::Handshake, &format!("the server answered {status}"));
     }
     let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let wait = header.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let wait = header.and_then(|header| retry_after(header, Timestamp::now()));
     errors::rate_limited("too many connections (429)", wait)
 }
