@@ -21,6 +21,7 @@ use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
+use crate::features::market_data::jobs::{self, Clock, JobParts, JobService};
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
@@ -30,6 +31,7 @@ use crate::features::market_data::takeover::{self, TakeoverReport};
 use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
 use crate::infrastructure::interfaces::HistoryProvider;
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
+use crate::infrastructure::scheduling::Heartbeat;
 
 mod access;
 mod connect;
@@ -67,6 +69,8 @@ pub struct App {
     idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
+    /// What runs by schedule, where anything does.
+    jobs: Option<(JobService, Heartbeat)>,
     database: Database,
     lifecycle: Lifecycle,
     transport: Transport,
@@ -107,8 +111,6 @@ impl App {
         let epoch = Timestamp::now().as_microsecond();
         let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
         let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
-        let health = health::coordinator(&database, &cache, &quotes).await;
-        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = IdempotencyRecords::new(&database, &cache);
         let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
@@ -122,11 +124,17 @@ impl App {
             lifecycle.clone(),
         );
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
+        let jobs = job_service(&settings, &database, &syncs, &lifecycle);
+        let scheduled = settings.jobs.enabled.then_some(&jobs);
+        let health = health::coordinator(&database, &cache, &quotes, scheduled).await;
+        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes, &jobs));
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
+        let builder = jobs::register(builder, &jobs);
         let mediator = quote::register(builder, &quotes).build();
+        let jobs = with_heartbeat(scheduled).await?;
         Ok(Self {
             listener,
             address,
@@ -134,6 +142,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            jobs,
             database,
             lifecycle,
             transport,
@@ -156,6 +165,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            jobs,
             database,
             lifecycle,
             transport,
@@ -173,6 +183,9 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
+        if let Some((jobs, heartbeat)) = jobs {
+            drop(lifecycle.spawn("jobs", jobs.look_after(heartbeat)));
+        }
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
         // Apart from the tasks of calls: it ends before them, or is cut after them.
@@ -215,6 +228,32 @@ fn server_info(
         cache: cache.engine(),
         provider: provider.name(),
     }
+}
+
+fn job_service(
+    settings: &Settings,
+    database: &Database,
+    syncs: &SyncService,
+    lifecycle: &Lifecycle,
+) -> JobService {
+    let parts = JobParts {
+        database: database.clone(),
+        syncs: syncs.clone(),
+        bar_log_retention: settings.bars.log_retention,
+    };
+    let table = jobs::table(&settings.jobs, &parts);
+    let (enabled, clock) = (settings.jobs.enabled, Clock::of_machine());
+    JobService::new(table, enabled, database, clock, lifecycle.clone())
+}
+
+/// The jobs with what wakes them, where they run by schedule.
+async fn with_heartbeat(
+    jobs: Option<&JobService>,
+) -> Result<Option<(JobService, Heartbeat)>, StartError> {
+    let Some(jobs) = jobs else { return Ok(None) };
+    let heartbeat = Heartbeat::start().await;
+    let heartbeat = heartbeat.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })?;
+    Ok(Some((jobs.clone(), heartbeat)))
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::error::{ConfigError, Mistake};
+use super::jobs::{JobsSettings, jobs};
 use super::parse::{self, Reader};
 use super::protection::{ProtectionSettings, protection};
 use super::redact::redact_url;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub feed: FeedSettings,
     /// The bars that are built from it.
     pub bars: BarSettings,
+    /// What it does by itself, and when.
+    pub jobs: JobsSettings,
     /// What is told about the service while it runs.
     pub telemetry: TelemetrySettings,
 }
@@ -229,6 +232,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
     let feed = feed(reader);
     let bars = bars(reader);
+    let jobs = jobs(reader);
     let telemetry = telemetry(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
@@ -245,6 +249,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         history_timeout: history_timeout?,
         feed: feed?,
         bars: bars?,
+        jobs: jobs?,
         telemetry,
     })
 }

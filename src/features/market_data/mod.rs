@@ -4,6 +4,7 @@
 //! another slice but what that one re-exports.
 
 pub mod grpc;
+pub mod jobs;
 mod live_series;
 pub mod ohlcv;
 mod page_token;

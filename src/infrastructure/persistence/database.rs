@@ -7,7 +7,9 @@ use tokio_util::task::TaskTracker;
 
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
-use super::{BarLog, Bars, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs};
+use super::{
+    BarLog, Bars, DatabaseError, FeedState, JobRuns, Subscriptions, Symbols, SyncStatuses, Syncs,
+};
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
 /// Which engine, and where.
@@ -141,5 +143,10 @@ impl Database {
     /// The syncs that were asked for.
     pub fn syncs(&self) -> Syncs {
         Syncs::new(&self.engine)
+    }
+
+    /// Which jobs ran for which instants.
+    pub fn job_runs(&self) -> JobRuns {
+        JobRuns::new(&self.engine)
     }
 }

@@ -2,22 +2,25 @@
 
 use tonic::Request;
 
-use crate::common::grpc::{GrpcResult, query};
+use crate::common::grpc::{GrpcResult, command, query};
+use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
+use crate::features::market_data::jobs::{ListJobs, RunJob};
 use crate::features::market_data::status::{GetHealth, GetServerInfo};
 use crate::proto::v1 as pb;
 use crate::proto::v1::system_server::System;
 
-/// Answers `System` RPCs by sending queries.
+/// Answers `System` RPCs by sending commands and queries.
 #[derive(Clone, Debug)]
 pub struct SystemGrpc {
     mediator: Mediator,
+    idempotency: Idempotency,
 }
 
 impl SystemGrpc {
-    /// Serves through `mediator`.
-    pub const fn new(mediator: Mediator) -> Self {
-        Self { mediator }
+    /// Serves through `mediator`; commands are carried out by `idempotency`.
+    pub const fn new(mediator: Mediator, idempotency: Idempotency) -> Self {
+        Self { mediator, idempotency }
     }
 }
 
@@ -35,5 +38,19 @@ impl System for SystemGrpc {
         request: Request<pb::GetServerInfoRequest>,
     ) -> GrpcResult<pb::GetServerInfoResponse> {
         query::<GetServerInfo, _, _>(&self.mediator, request).await
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<pb::ListJobsRequest>,
+    ) -> GrpcResult<pb::ListJobsResponse> {
+        query::<ListJobs, _, _>(&self.mediator, request).await
+    }
+
+    async fn run_job(
+        &self,
+        request: Request<pb::RunJobRequest>,
+    ) -> GrpcResult<pb::RunJobResponse> {
+        command::<RunJob, _, _>(&self.mediator, &self.idempotency, request).await
     }
 }

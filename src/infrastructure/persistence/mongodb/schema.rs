@@ -13,7 +13,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, idempotency, subscriptions, symbols, sync_status, syncs};
+use super::{bar_log, idempotency, job_runs, subscriptions, symbols, sync_status, syncs};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -70,7 +70,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 8] {
+fn layouts() -> [Layout; 9] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
@@ -123,7 +123,32 @@ fn layouts() -> [Layout; 8] {
             validator: sync_schema(),
         },
         idempotency_layout(),
+        job_layout(),
     ]
+}
+
+/// One run under way a job, and one an instant and attempt.
+fn job_layout() -> Layout {
+    let index = |name, keys, partial: Option<Document>| Index {
+        name,
+        keys,
+        unique: partial.is_some(),
+        partial,
+        expires: false,
+    };
+    Layout {
+        name: job_runs::COLLECTION,
+        indexes: vec![
+            index("idx_job_runs_running", doc! { "job_id": 1 }, Some(doc! { "running": true })),
+            index(
+                "idx_job_runs_instant",
+                doc! { "job_id": 1, "instant": -1, "attempt": -1 },
+                Some(doc! { "instant": { "$exists": true } }),
+            ),
+            index("idx_job_runs_started", doc! { "job_id": 1, "started_at": -1 }, None),
+        ],
+        validator: job_schema(),
+    }
 }
 
 fn idempotency_layout() -> Layout {
@@ -282,6 +307,19 @@ fn sync_schema() -> Document {
             "state": { "enum": ["pending", "syncing", "completed", "error"] },
             "started_at": { "bsonType": "date" }, "leased_until": { "bsonType": "date" },
             "ended_at": optional("date"),
+        },
+    )
+}
+
+fn job_schema() -> Document {
+    let date = doc! { "bsonType": "date" };
+    schema(
+        &["job_id", "attempt", "started_at", "owner", "leased_until"],
+        doc! {
+            "job_id": text(), "instant": &date, "attempt": { "bsonType": ["int", "long"] },
+            "started_at": &date, "owner": text(), "leased_until": &date, "ended_at": &date,
+            "outcome": { "enum": ["succeeded", "partial", "failed", "timed_out", "interrupted"] },
+            "message": text(),
         },
     )
 }

@@ -6,6 +6,7 @@
 mod bar_log;
 mod feed_state;
 mod idempotency;
+mod job_runs;
 mod migrations;
 mod ohlcv;
 mod ohlcv_write;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub(super) use bar_log::BarLog;
 pub(super) use feed_state::FeedState;
 pub(super) use idempotency::Idempotency;
+pub(super) use job_runs::JobRuns;
 pub(super) use ohlcv::Ohlcv;
 use pool::Pool;
 pub(super) use subscriptions::Subscriptions;

@@ -28,7 +28,6 @@ use super::hub::Hub;
 use super::job::Job;
 use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
-use super::retention;
 use super::scribe::Scribe;
 use super::writer::{Standing, Writer};
 use crate::domain::ohlcv::Bar;
@@ -142,9 +141,6 @@ impl FeedTask {
         let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), to_copy)));
-        let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
-        let trim = retention::run(database, options.log_retention, stopping);
-        drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
             parts,
