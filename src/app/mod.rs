@@ -252,7 +252,8 @@ async fn with_heartbeat(
 ) -> Result<Option<(JobService, Heartbeat)>, StartError> {
     let Some(jobs) = jobs else { return Ok(None) };
     let heartbeat = Heartbeat::start().await;
-    let heartbeat = heartbeat.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })?;
+    let heartbeat =
+        heartbeat.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })?;
     Ok(Some((jobs.clone(), heartbeat)))
 }
 

@@ -13,6 +13,7 @@ mod feed;
 mod follow_sync;
 mod health;
 mod info;
+mod jobs;
 mod key;
 mod keys;
 mod migrate;
@@ -75,6 +76,7 @@ enum Command {
     Feed(feed::Feed),
     Status(status::Status),
     Symbols(symbols::Symbols),
+    Jobs(jobs::Jobs),
     Info(info::Info),
     Health(health::Health),
     Keys(keys::Keys),
@@ -130,6 +132,7 @@ impl Cli {
             Command::Feed(command) => until_stopped(command.run(outer)).await,
             Command::Status(command) => until_stopped(command.run(outer)).await,
             Command::Symbols(command) => until_stopped(command.run(outer)).await,
+            Command::Jobs(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,
             Command::Health(command) => until_stopped(command.run(outer)).await,
         }

@@ -163,14 +163,23 @@ mod tests {
     #[test]
     fn days_are_those_of_a_week_or_of_a_month_or_either() {
         let sundays = schedule("0 0 0 * * 0");
-        assert_eq!(schedule("0 0 0 * * 7").cron.pattern.days_of_week, sundays.cron.pattern.days_of_week);
-        assert_eq!(next_run(&sundays, time("2026-11-21T00:00:00Z")), Some(time("2026-11-22T00:00:00Z")));
+        assert_eq!(
+            schedule("0 0 0 * * 7").cron.pattern.days_of_week,
+            sundays.cron.pattern.days_of_week
+        );
+        assert_eq!(
+            next_run(&sundays, time("2026-11-21T00:00:00Z")),
+            Some(time("2026-11-22T00:00:00Z"))
+        );
         let either = schedule("0 0 0 1 * Mon");
         let next = instants(&either, time("2026-11-29T00:00:00Z"), time("2026-12-08T00:00:00Z"));
         let days = ["2026-11-30", "2026-12-01", "2026-12-07"];
         assert_eq!(next, days.map(|day| time(&format!("{day}T00:00:00Z"))));
         let leap = schedule("0 0 0 29 2 *");
-        assert_eq!(next_run(&leap, time("2026-01-01T00:00:00Z")), Some(time("2028-02-29T00:00:00Z")));
+        assert_eq!(
+            next_run(&leap, time("2026-01-01T00:00:00Z")),
+            Some(time("2028-02-29T00:00:00Z"))
+        );
     }
 
     #[test]
@@ -178,7 +187,8 @@ mod tests {
         for (text, fields) in [("", 0), ("@daily", 1), ("0 * * * *", 5), ("0 0 * * * * 2030", 7)] {
             assert_eq!(text.parse::<Schedule>(), Err(ScheduleError::Fields(fields)), "{text}");
         }
-        for text in ["0 0 25 * * *", "61 * * * * *", "0 0 0 * * Someday", "a b c d e f", "0 0 0 * 13 *"]
+        for text in
+            ["0 0 25 * * *", "61 * * * * *", "0 0 0 * * Someday", "a b c d e f", "0 0 0 * 13 *"]
         {
             let error = text.parse::<Schedule>().unwrap_err();
             assert!(matches!(error, ScheduleError::Unreadable(_)), "{text}: {error}");

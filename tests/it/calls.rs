@@ -8,6 +8,7 @@ use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::{System, SystemServer};
 use pocketquant::proto::v1::{
     GetHealthRequest, GetHealthResponse, GetServerInfoRequest, GetServerInfoResponse,
+    ListJobsRequest, ListJobsResponse, RunJobRequest, RunJobResponse,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -32,6 +33,17 @@ impl System for Fake {
         &self,
         _: Request<GetServerInfoRequest>,
     ) -> Result<Response<GetServerInfoResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn list_jobs(
+        &self,
+        _: Request<ListJobsRequest>,
+    ) -> Result<Response<ListJobsResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn run_job(&self, _: Request<RunJobRequest>) -> Result<Response<RunJobResponse>, Status> {
         std::future::pending().await
     }
 }

@@ -29,6 +29,7 @@ mod grpcurl;
 mod health;
 mod history;
 mod idempotency;
+mod jobs;
 mod limits;
 mod live;
 mod live_clock;

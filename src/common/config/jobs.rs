@@ -57,8 +57,7 @@ pub(super) fn jobs(reader: &mut Reader<'_>) -> Option<JobsSettings> {
         &t::JOB_MARKET_DATA_SYNC_DAILY_SCHEDULE,
         &t::JOB_MARKET_DATA_SYNC_DAILY_ENABLED,
     );
-    let repair_gaps =
-        job("repair_gaps", &t::JOB_REPAIR_GAPS_SCHEDULE, &t::JOB_REPAIR_GAPS_ENABLED);
+    let repair_gaps = job("repair_gaps", &t::JOB_REPAIR_GAPS_SCHEDULE, &t::JOB_REPAIR_GAPS_ENABLED);
     let retention = job("retention", &t::JOB_RETENTION_SCHEDULE, &t::JOB_RETENTION_ENABLED);
     Some(JobsSettings {
         enabled: enabled?,

@@ -36,9 +36,8 @@ pub fn due_run(
     since: Timestamp,
     last: Option<LastRun>,
 ) -> Option<DueRun> {
-    let is_new = |instant: &Timestamp| {
-        *instant > since && last.is_none_or(|last| *instant > last.instant)
-    };
+    let is_new =
+        |instant: &Timestamp| *instant > since && last.is_none_or(|last| *instant > last.instant);
     if let Some(instant) = newest.filter(is_new) {
         return Some(DueRun { instant, attempt: 1 });
     }

@@ -43,7 +43,7 @@ pub struct JobEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It is the caller's, and is under way.
-    Claimed,
+    Claimed(JobRun),
     /// This other run of the job is under way.
     Busy(JobRun),
     /// There was that attempt for that instant already.
@@ -100,7 +100,7 @@ impl JobRuns {
     }
 
     /// Begins `run`, unless the job runs or ran for that instant.
-    pub async fn claim(&self, run: &JobRun, lease: Lease) -> Result<Claim, DatabaseError> {
+    pub async fn claim(&self, run: JobRun, lease: Lease) -> Result<Claim, DatabaseError> {
         observed!(self, "claim", claim(run, lease))
     }
 

@@ -3,6 +3,7 @@
 mod bar_log;
 mod bars;
 mod feed;
+mod job_runs;
 mod model;
 mod mongodb;
 mod mongodb_log;
@@ -81,7 +82,7 @@ macro_rules! on_both_engines {
         }
     };
 }
-use on_both_engines;
+pub(crate) use on_both_engines;
 
 pub fn series(symbol: &str, interval: Interval) -> Series {
     Series::new(Symbol::parse(symbol).unwrap(), interval)

@@ -47,10 +47,7 @@ impl System for SystemGrpc {
         query::<ListJobs, _, _>(&self.mediator, request).await
     }
 
-    async fn run_job(
-        &self,
-        request: Request<pb::RunJobRequest>,
-    ) -> GrpcResult<pb::RunJobResponse> {
+    async fn run_job(&self, request: Request<pb::RunJobRequest>) -> GrpcResult<pb::RunJobResponse> {
         command::<RunJob, _, _>(&self.mediator, &self.idempotency, request).await
     }
 }

@@ -18,9 +18,7 @@ use crate::common::schedule::{newest_run, next_run};
 use crate::common::shutdown::{Lifecycle, TaskPanicked};
 use crate::common::tracing::task_span;
 use crate::domain::job::{DueRun, JobOutcome, LastRun, due_run};
-use crate::infrastructure::persistence::{
-    Claim, Database, DatabaseError, JobRun, JobRuns, Lease,
-};
+use crate::infrastructure::persistence::{Claim, Database, DatabaseError, JobRun, JobRuns, Lease};
 use crate::infrastructure::scheduling::Heartbeat;
 
 /// How often the database is asked what other processes did, where nothing is due.
@@ -94,7 +92,10 @@ impl JobService {
             if let Err(error) = &looked
                 && !was_away
             {
-                warn!(error = with_causes(error), "it cannot be told which jobs are due; trying on");
+                warn!(
+                    error = with_causes(error),
+                    "it cannot be told which jobs are due; trying on"
+                );
             }
             was_away = looked.is_err();
         }
@@ -140,8 +141,8 @@ impl JobService {
 
     /// When `job` runs next by itself.
     pub(super) fn next(&self, job: &Job) -> Option<Timestamp> {
-        let runs = self.shared.enabled && job.settings.enabled;
-        runs.then(|| next_run(&job.settings.schedule, self.shared.clock.now())).flatten()
+        let next = || next_run(&job.settings.schedule, self.now());
+        self.is_enabled(job).then(next).flatten()
     }
 
     /// Whether `job` runs by itself.
@@ -166,14 +167,13 @@ impl JobService {
             return Err(JobError::Stopping);
         }
         self.interrupt_dead().await?;
-        let run = self.new_run(job, None);
-        match self.shared.runs.claim(&run, self.lease()).await? {
-            Claim::Claimed => {
+        match self.shared.runs.claim(self.new_run(job, None), self.lease()).await? {
+            Claim::Claimed(run) => {
                 let ended = self.begin(job, run).await.map_err(|_| JobError::Crashed)?;
                 let run = ended.map_err(|_| JobError::Crashed)?;
                 let outcome = run.ended.as_ref().map(|end| end.outcome);
-                let stopped = outcome == Some(JobOutcome::Interrupted)
-                    && self.shared.lifecycle.is_stopping();
+                let stopped =
+                    outcome == Some(JobOutcome::Interrupted) && self.shared.lifecycle.is_stopping();
                 if stopped { Err(JobError::Stopping) } else { Ok(run) }
             }
             Claim::Busy(other) => self.ended(other, job.timeout).await,
@@ -189,43 +189,34 @@ impl JobService {
         for (index, job) in self.shared.jobs.iter().enumerate() {
             let newest = newest_run(&job.settings.schedule, now);
             let settled = self.seen().settled.get(index).copied().flatten();
-            if !self.is_enabled(job) || !ask && newest <= settled {
-                continue;
-            }
-            let claimed = self.claim_due(job, newest, now).await?;
-            if let Some((run, is_settled)) = claimed {
+            if self.is_enabled(job) && (ask || newest > settled) {
+                let claim = self.claim_due(job, newest, now).await?;
+                let is_settled = !matches!(claim, Some(Claim::Busy(_)));
                 if is_settled && let Some(settled) = self.seen().settled.get_mut(index) {
                     *settled = newest;
                 }
-                begun.extend(run);
+                if let Some(Claim::Claimed(run)) = claim {
+                    drop(self.begin(job, run.clone()));
+                    begun.push(run);
+                }
             }
         }
         Ok(begun)
     }
 
-    /// Begins the run that is due, if one is; and whether all instants so far are taken care of.
+    /// Claims the run that is due, if one is: with `newest`, the newest instant that has come.
     async fn claim_due(
         &self,
         job: &Job,
         newest: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Option<(Option<JobRun>, bool)>, DatabaseError> {
+    ) -> Result<Option<Claim>, DatabaseError> {
         let runs = &self.shared.runs;
         let since = runs.since(job.id(), &job.settings.schedule.to_string(), now).await?;
         let last = runs.last_scheduled(job.id()).await?;
-        let Some(due) = due_run(newest, since, last.as_ref().and_then(last_run)) else {
-            return Ok(Some((None, true)));
-        };
-        let run = self.new_run(job, Some(due));
-        match runs.claim(&run, self.lease()).await? {
-            Claim::Claimed => {
-                drop(self.begin(job, run.clone()));
-                Ok(Some((Some(run), true)))
-            }
-            Claim::Taken => Ok(Some((None, true))),
-            // It has its turn once the other one has ended.
-            Claim::Busy(_) => Ok(None),
-        }
+        let due = due_run(newest, since, last.as_ref().and_then(last_run));
+        let Some(due) = due else { return Ok(None) };
+        runs.claim(self.new_run(job, Some(due)), self.lease()).await.map(Some)
     }
 
     fn new_run(&self, job: &Job, due: Option<DueRun>) -> JobRun {

@@ -11,9 +11,7 @@ use crate::domain::job::JobOutcome;
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::features::market_data::sync::{SyncError, SyncService};
 use crate::infrastructure::interfaces::HistoryDepth;
-use crate::infrastructure::persistence::{
-    Database, DatabaseError, SymbolFilter, SyncStatusFilter,
-};
+use crate::infrastructure::persistence::{Database, DatabaseError, SymbolFilter, SyncStatusFilter};
 
 /// Series that are synced at the same time.
 const AT_ONCE: usize = 4;
@@ -98,7 +96,8 @@ fn report(total: usize, failed: Vec<(Series, SyncError)>) -> JobReport {
         (_, _) => JobOutcome::Partial,
     };
     let more = failed.len().saturating_sub(QUOTED);
-    let quoted = failed.into_iter().take(QUOTED).map(|(series, error)| format!("; {series}: {error}"));
+    let quoted =
+        failed.into_iter().take(QUOTED).map(|(series, error)| format!("; {series}: {error}"));
     let quoted: String = quoted.collect();
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     JobReport::new(outcome, format!("{synced} of {total} series synced{quoted}{more}"))

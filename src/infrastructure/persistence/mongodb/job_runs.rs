@@ -59,12 +59,12 @@ impl JobRuns {
 
     pub(in super::super) async fn claim(
         &self,
-        run: &JobRun,
+        run: JobRun,
         lease: Lease,
     ) -> Result<Claim, DatabaseError> {
         for _ in 0..CLAIMS {
-            if self.insert(run, lease).await? {
-                return Ok(Claim::Claimed);
+            if self.insert(&run, lease).await? {
+                return Ok(Claim::Claimed(run));
             }
             let mut same = doc! { "job_id": &run.job_id, "attempt": i64::from(run.attempt) };
             if let Some(instant) = run.instant {
@@ -97,8 +97,7 @@ impl JobRuns {
         end: &JobEnd,
     ) -> Result<bool, DatabaseError> {
         let JobEnd { at, outcome, message } = end;
-        let ended =
-            doc! { "ended_at": date(*at), "outcome": outcome.as_str(), "message": message };
+        let ended = doc! { "ended_at": date(*at), "outcome": outcome.as_str(), "message": message };
         let change = doc! { "$set": ended, "$unset": { "running": "" } };
         self.change(own(run_id, owner), change).await
     }
@@ -208,7 +207,11 @@ impl JobRuns {
         self.0.run(DEADLINE, insert).await
     }
 
-    async fn find(&self, which: Document, order: Document) -> Result<Option<JobRun>, DatabaseError> {
+    async fn find(
+        &self,
+        which: Document,
+        order: Document,
+    ) -> Result<Option<JobRun>, DatabaseError> {
         let collection = self.0.documents(COLLECTION);
         let find = async move {
             let found = collection.find_one(which).sort(order).max_time(DEADLINE).await;

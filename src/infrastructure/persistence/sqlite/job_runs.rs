@@ -44,10 +44,9 @@ impl JobRuns {
 
     pub(in super::super) async fn claim(
         &self,
-        run: &JobRun,
+        run: JobRun,
         lease: Lease,
     ) -> Result<Claim, DatabaseError> {
-        let run = run.clone();
         self.0
             .write(move |connection| {
                 let transaction = immediate(connection)?;
@@ -73,7 +72,7 @@ impl JobRuns {
                 ];
                 transaction.execute(sql, row).map_err(database_error)?;
                 transaction.commit().map_err(database_error)?;
-                Ok(Claim::Claimed)
+                Ok(Claim::Claimed(run))
             })
             .await
     }
@@ -106,8 +105,7 @@ impl JobRuns {
         self.0
             .write(move |connection| {
                 let (run_id, owner) = (run_id.to_string(), owner.to_string());
-                let row =
-                    params![run_id, owner, millisecond_before(at), outcome.as_str(), message];
+                let row = params![run_id, owner, millisecond_before(at), outcome.as_str(), message];
                 connection.execute(sql, row).map(|changed| changed > 0).map_err(database_error)
             })
             .await
@@ -150,7 +148,8 @@ impl JobRuns {
         &self,
         job_id: &str,
     ) -> Result<Option<JobRun>, DatabaseError> {
-        let last = "job_id = ?1 AND instant IS NOT NULL ORDER BY instant DESC, attempt DESC LIMIT 1";
+        let last =
+            "job_id = ?1 AND instant IS NOT NULL ORDER BY instant DESC, attempt DESC LIMIT 1";
         self.one(last, job_id.to_owned()).await
     }
 
@@ -173,11 +172,7 @@ impl JobRuns {
             .await
     }
 
-    async fn one(
-        &self,
-        which: &'static str,
-        key: String,
-    ) -> Result<Option<JobRun>, DatabaseError> {
+    async fn one(&self, which: &'static str, key: String) -> Result<Option<JobRun>, DatabaseError> {
         self.0.read(move |connection| find(connection, which, [key])).await
     }
 }
