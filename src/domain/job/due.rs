@@ -54,12 +54,12 @@ mod tests {
         Timestamp::from_second(hour * 3_600).unwrap()
     }
 
-    fn last(hour: i64, attempt: u32, outcome: Option<JobOutcome>) -> Option<LastRun> {
-        Some(LastRun { instant: at(hour), attempt, outcome })
+    fn last(hour: i64, attempt: u32, outcome: Option<JobOutcome>) -> LastRun {
+        LastRun { instant: at(hour), attempt, outcome }
     }
 
-    fn due(newest: i64, since: i64, last: Option<LastRun>) -> Option<(Timestamp, u32)> {
-        due_run(Some(at(newest)), at(since), last).map(|due| (due.instant, due.attempt))
+    fn due(newest: i64, since: i64, last: impl Into<Option<LastRun>>) -> Option<(Timestamp, u32)> {
+        due_run(Some(at(newest)), at(since), last.into()).map(|due| (due.instant, due.attempt))
     }
 
     #[test]

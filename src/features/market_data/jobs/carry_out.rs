@@ -27,26 +27,26 @@ const KEEP_WITHIN: Duration = Duration::from_mins(2);
 const KEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// A run that this process has claimed.
-pub(super) struct Run {
+pub(super) struct ClaimedRun {
     pub(super) job: Job,
-    pub(super) run: JobRun,
+    pub(super) record: JobRun,
     pub(super) runs: JobRuns,
     pub(super) clock: Clock,
     pub(super) owner: Uuid,
     pub(super) stopping: CancellationToken,
 }
 
-impl Run {
+impl ClaimedRun {
     /// Does the work, unless it takes too long, the service stops or the run is lost to another
     /// process; keeps how it ended.
     pub(super) async fn carry_out(self) -> JobRun {
         let meter = RunMeter::start(self.job.id());
         let JobReport { outcome, message } = self.work().await;
-        let end = JobEnd { at: self.clock.now().max(self.run.started_at), outcome, message };
+        let end = JobEnd { at: self.clock.now().max(self.record.started_at), outcome, message };
         self.log(&end);
         self.keep(&end).await;
         meter.end(outcome);
-        JobRun { ended: Some(end), ..self.run }
+        JobRun { ended: Some(end), ..self.record }
     }
 
     async fn work(&self) -> JobReport {
@@ -75,7 +75,7 @@ impl Run {
             sleep(RENEW_EVERY).await;
             let until = self.clock.now().saturating_add(LEASE).unwrap_or(Timestamp::MAX);
             let lease = Lease { owner: self.owner, until };
-            match self.runs.renew(self.run.run_id, lease).await {
+            match self.runs.renew(self.record.run_id, lease).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // Whoever would take the run over needs the database as well.
@@ -102,7 +102,7 @@ impl Run {
     async fn keep(&self, end: &JobEnd) {
         let give_up = Instant::now() + KEEP_WITHIN;
         loop {
-            let kept = self.runs.end(self.run.run_id, self.owner, end).await;
+            let kept = self.runs.end(self.record.run_id, self.owner, end).await;
             let job_id = self.job.id();
             match kept {
                 Ok(true) => break,

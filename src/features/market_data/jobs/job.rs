@@ -81,9 +81,10 @@ impl Clock {
         Self(Arc::new(now))
     }
 
-    /// What time it is.
+    /// What time it is, to the millisecond: as times of runs are kept.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        let now = (self.0)();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 }
 

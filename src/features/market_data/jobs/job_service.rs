@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::carry_out::{LEASE, Run};
+use super::carry_out::{ClaimedRun, LEASE};
 use super::{Clock, Job, JobError, meter};
 use crate::common::error::with_causes;
 use crate::common::schedule::{newest_run, next_run};
@@ -233,9 +233,9 @@ impl JobService {
     /// Carries out a run that was claimed, in a task of its own.
     fn begin(&self, job: &Job, run: JobRun) -> JoinHandle<Result<JobRun, TaskPanicked>> {
         let Shared { runs, clock, lifecycle, owner, .. } = &*self.shared;
-        let run = Run {
+        let run = ClaimedRun {
             job: job.clone(),
-            run,
+            record: run,
             runs: runs.clone(),
             clock: clock.clone(),
             owner: *owner,
