@@ -21,22 +21,25 @@ use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
-use crate::features::market_data::jobs::{self, Clock, JobParts, JobService};
+use crate::features::market_data::coverage::GapRepairs;
+use crate::features::market_data::jobs as job_slice;
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
 use crate::features::market_data::status::ServerInfo;
-use crate::features::market_data::sync::SyncService;
+use crate::features::market_data::sync::{SyncService, SyncServiceParts};
 use crate::features::market_data::takeover::{self, TakeoverReport};
-use crate::features::market_data::{LiveSeries, Sessions, ohlcv, quote, status, symbols, sync};
+use crate::features::market_data::{
+    CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
+};
 use crate::infrastructure::interfaces::HistoryProvider;
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
-use crate::infrastructure::scheduling::Heartbeat;
 
 mod access;
 mod connect;
 mod guard;
 mod health;
+mod jobs;
 mod server;
 mod stop;
 mod telemetry;
@@ -70,7 +73,8 @@ pub struct App {
     health: HealthCoordinator,
     syncs: SyncService,
     /// What runs by schedule, where anything does.
-    jobs: Option<(JobService, Heartbeat)>,
+    jobs: Option<jobs::Scheduled>,
+    ledger: CoverageLedger,
     database: Database,
     lifecycle: Lifecycle,
     transport: Transport,
@@ -96,6 +100,7 @@ impl App {
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
         let (live, events) = (LiveSeries::default(), EventBus::new());
+        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), events.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -104,37 +109,30 @@ impl App {
             quotes: Arc::clone(&provider) as _,
             history: Arc::clone(&provider) as _,
             live: live.clone(),
+            ledger: ledger.clone(),
             events: events.clone(),
             spool,
             lifecycle: lifecycle.clone(),
         };
-        let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, streams), epoch);
-        let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
+        let syncs = sync_service(&parts);
+        let repairs = gap_repairs(&parts, &syncs);
+        let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
+        let scheduled = jobs::Scheduled::start(&settings, &jobs, &events).await?;
+        let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
         let server = server_info(&settings, &database, &cache, &*provider);
-        let records = IdempotencyRecords::new(&database, &cache);
-        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(
-            database.clone(),
-            series_cache.clone(),
-            provider,
-            sessions.clone(),
-            live.clone(),
-            events,
-            lifecycle.clone(),
-        );
+        let records = Arc::new(IdempotencyRecords::new(&database, &cache));
+        let idempotency = Idempotency::new(records, &lifecycle);
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
-        let jobs = job_service(&settings, &database, &syncs, &lifecycle);
-        let scheduled = settings.jobs.enabled.then_some(&jobs);
-        let health = health::coordinator(&database, &cache, &quotes, scheduled).await;
+        let watched = scheduled.as_ref().map(|_| &jobs);
+        let health = health::coordinator(&database, &cache, &quotes, watched).await;
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes, &jobs));
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, &database);
-        let builder = jobs::register(builder, &jobs);
+        let builder = coverage::register(builder, &repairs);
+        let builder = job_slice::register(builder, &jobs);
         let mediator = quote::register(builder, &quotes).build();
-        let jobs = with_heartbeat(scheduled).await?;
         Ok(Self {
             listener,
             address,
@@ -142,7 +140,8 @@ impl App {
             idempotency,
             health,
             syncs,
-            jobs,
+            jobs: scheduled,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -166,6 +165,7 @@ impl App {
             health,
             syncs,
             jobs,
+            ledger,
             database,
             lifecycle,
             transport,
@@ -183,9 +183,10 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
-        if let Some((jobs, heartbeat)) = jobs {
-            drop(lifecycle.spawn("jobs", jobs.look_after(heartbeat)));
+        if let Some(jobs) = jobs {
+            jobs.run(&lifecycle);
         }
+        drop(lifecycle.spawn("coverage ledger", ledger.run(lifecycle.token())));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
         // Apart from the tasks of calls: it ends before them, or is cut after them.
@@ -230,31 +231,34 @@ fn server_info(
     }
 }
 
-fn job_service(
+async fn start_quotes(
+    parts: QuoteServiceParts,
     settings: &Settings,
-    database: &Database,
-    syncs: &SyncService,
-    lifecycle: &Lifecycle,
-) -> JobService {
-    let parts = JobParts {
-        database: database.clone(),
-        syncs: syncs.clone(),
-        bar_log_retention: settings.bars.log_retention,
-    };
-    let table = jobs::table(&settings.jobs, &parts);
-    let (enabled, clock) = (settings.jobs.enabled, Clock::of_machine());
-    JobService::new(table, enabled, database, clock, lifecycle.clone())
+    streams: StreamPace,
+) -> Result<QuoteService, StartError> {
+    let epoch = Timestamp::now().as_microsecond();
+    let quotes = QuoteService::start_up(parts, feed_options(settings, streams), epoch);
+    quotes.await.map_err(|error| StartError::of(&error))
 }
 
-/// The jobs with what wakes them, where they run by schedule.
-async fn with_heartbeat(
-    jobs: Option<&JobService>,
-) -> Result<Option<(JobService, Heartbeat)>, StartError> {
-    let Some(jobs) = jobs else { return Ok(None) };
-    let heartbeat = Heartbeat::start().await;
-    let heartbeat =
-        heartbeat.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })?;
-    Ok(Some((jobs.clone(), heartbeat)))
+/// Syncs with what the feed works with.
+fn sync_service(parts: &QuoteServiceParts) -> SyncService {
+    SyncService::new(SyncServiceParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        provider: Arc::clone(&parts.history),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        ledger: parts.ledger.clone(),
+        events: parts.events.clone(),
+        lifecycle: parts.lifecycle.clone(),
+    })
+}
+
+/// Repairs with what the feed works with.
+fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
+    let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
+    GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

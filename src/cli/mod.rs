@@ -6,6 +6,7 @@
 mod bars;
 mod cancel;
 mod client;
+mod coverage;
 mod demo;
 mod export;
 mod failure;
@@ -22,6 +23,7 @@ mod output;
 mod pages;
 mod progress;
 mod quote;
+mod repair;
 mod series;
 mod serve;
 mod settings;
@@ -68,6 +70,8 @@ enum Command {
     Cancel(cancel::Cancel),
     Bars(Box<bars::Bars>),
     Export(Box<export::Export>),
+    Coverage(coverage::Coverage),
+    Repair(repair::Repair),
     Watch(Box<watch::Watch>),
     Quote(quote::Quote),
     Subscribe(subscriptions::Subscribe),
@@ -124,6 +128,8 @@ impl Cli {
             Command::Cancel(command) => until_stopped(command.run(outer)).await,
             Command::Bars(command) => until_stopped(command.run(outer)).await,
             Command::Export(command) => until_stopped(command.run(outer)).await,
+            Command::Coverage(command) => until_stopped(command.run(outer)).await,
+            Command::Repair(command) => until_stopped(command.run(outer)).await,
             Command::Watch(command) => Box::pin(command.run(outer)).await,
             Command::Quote(command) => until_stopped(command.run(outer)).await,
             Command::Subscribe(command) => until_stopped(command.run(outer)).await,

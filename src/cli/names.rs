@@ -112,6 +112,19 @@ pub(super) fn history_end_text(value: Option<i32>) -> Option<&'static str> {
     }
 }
 
+/// The text of a reason for bars, or for none.
+pub(super) fn coverage_reason_text(value: i32) -> &'static str {
+    match pb::CoverageReason::try_from(value) {
+        Ok(pb::CoverageReason::Data) => "data",
+        Ok(pb::CoverageReason::MarketClosed) => "market_closed",
+        Ok(pb::CoverageReason::ProviderEmpty) => "provider_empty",
+        Ok(pb::CoverageReason::FeedDown) => "feed_down",
+        Ok(pb::CoverageReason::NoTrades) => "no_trades",
+        Ok(pb::CoverageReason::NotSynced) => "not_synced",
+        Ok(pb::CoverageReason::Unspecified) | Err(_) => "unknown",
+    }
+}
+
 /// How far the synchronisation of a series is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum StateFilter {

@@ -17,6 +17,24 @@ pub(super) struct SeriesArgs {
     pub(super) interval: Interval,
 }
 
+/// Which stretch of time.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct StretchArgs {
+    /// Where it begins: a date (midnight UTC) or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(super) from: Timestamp,
+    /// Where it ends, exclusive [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to: Option<Timestamp>,
+}
+
+impl StretchArgs {
+    /// Where it ends.
+    pub(super) fn to(&self) -> Timestamp {
+        self.to.unwrap_or_else(Timestamp::now)
+    }
+}
+
 /// Which part of a series, by open time.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct RangeArgs {

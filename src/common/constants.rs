@@ -51,6 +51,10 @@ pub const MAX_PAGE_SIZE: i32 = 1_000;
 pub const DEFAULT_CHUNK_SIZE: i32 = 8_192;
 /// Most bars of an exported chunk: under 1 MiB in any case.
 pub const MAX_CHUNK_SIZE: i32 = 16_384;
+/// Most cells of a series that one call looks at: a year of futures' minutes and some.
+pub const MAX_COVERAGE_CELLS: usize = 500_000;
+/// Most segments of one answer: under 2 MiB in any case.
+pub const MAX_COVERAGE_SEGMENTS: usize = 50_000;
 /// Most symbols of one stream, and of one list of quotes.
 pub const MAX_STREAM_SYMBOLS: usize = 1_000;
 /// How often a stream says that it is alive.

@@ -43,7 +43,7 @@ async fn every_rpc_in_the_contract_reaches_a_handler() {
             }
         }
     }
-    assert_eq!(called, 26);
+    assert_eq!(called, 28);
 }
 
 #[tokio::test]

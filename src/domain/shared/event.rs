@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Series;
+use super::{Series, Symbol};
 use crate::domain::ohlcv::{Bar, StoredBar};
 
 /// Something that happened to the data, published once it is stored.
@@ -41,5 +41,14 @@ pub enum EventPayload {
         old: StoredBar,
         /// What is stored now.
         new: StoredBar,
+    },
+    /// The feed was away from a symbol that it follows while the market was open.
+    GapDetected {
+        /// Whose bars are in doubt.
+        symbol: Symbol,
+        /// The last that was heard before it.
+        start: Timestamp,
+        /// The first that was heard after it.
+        end: Timestamp,
     },
 }

@@ -110,6 +110,21 @@ impl TradingSession {
         self.next_occurrence(time).map(|(_, hours)| hours)
     }
 
+    /// The calendar date that `time` lies on in the session's time zone.
+    pub fn local_date(&self, time: Timestamp) -> Date {
+        self.zone.to_datetime(time).date()
+    }
+
+    /// When the trading day `date` opens by the week's plan, holidays and corrected days or not;
+    /// on a weekday that has no session, when the first one that has would.
+    pub fn usual_open(&self, date: Date) -> Option<Timestamp> {
+        let index = usize::try_from(date.weekday().to_monday_zero_offset()).unwrap_or_default();
+        let usual = self.week.get(index).filter(|hours| !hours.is_empty());
+        let any = || self.week.iter().find(|hours| !hours.is_empty());
+        let hours = usual.or_else(any)?.first()?;
+        self.instant(date, hours.start)
+    }
+
     /// Each range of trading hours on the trading day `date`, in order.
     pub fn ranges(&self, date: Date) -> Vec<BarRange> {
         let bounds = |hours: &Hours| {

@@ -3,6 +3,8 @@
 //! A slice can be deleted with its folder, its `register` line and its RPCs. It names nothing of
 //! another slice but what that one re-exports.
 
+pub mod coverage;
+mod coverage_ledger;
 pub mod grpc;
 pub mod jobs;
 mod live_series;
@@ -17,6 +19,7 @@ pub mod sync;
 pub mod takeover;
 mod wire;
 
+pub use coverage_ledger::CoverageLedger;
 pub use live_series::{FormingBars, Live, LiveSeries};
 pub use page_token::PageTokenInvalid;
 pub use read_error::ReadError;

@@ -8,7 +8,8 @@ use tokio_util::task::TaskTracker;
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
 use super::{
-    BarLog, Bars, DatabaseError, FeedState, JobRuns, Subscriptions, Symbols, SyncStatuses, Syncs,
+    BarLog, Bars, Coverage, DatabaseError, FeedState, JobRuns, Subscriptions, Symbols,
+    SyncStatuses, Syncs,
 };
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
@@ -128,6 +129,11 @@ impl Database {
     /// What the feed remembers of each symbol over a crash.
     pub fn feed_state(&self) -> FeedState {
         FeedState::new(&self.engine)
+    }
+
+    /// What was asked of the provider, and when the feed was there.
+    pub fn coverage(&self) -> Coverage {
+        Coverage::new(&self.engine)
     }
 
     /// The symbols.

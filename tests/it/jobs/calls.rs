@@ -159,4 +159,4 @@ async fn jobs_run_by_their_schedule_and_say_so(engine: Engine) {
 }
 
 /// Every job, in the order of the documentation.
-const NAMES: [&str; 3] = [ALL, DAILY, "retention"];
+const NAMES: [&str; 4] = [ALL, DAILY, "repair_gaps", "retention"];

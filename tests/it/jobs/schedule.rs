@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pocketquant::common::config::JobSettings;
+use pocketquant::common::messaging::EventBus;
 use pocketquant::common::shutdown::Lifecycle;
 use pocketquant::domain::job::{JobOutcome, MAX_ATTEMPTS};
+use pocketquant::domain::shared::{DomainEvent, EventPayload, Symbol};
 use pocketquant::features::market_data::jobs::{Clock, Job, JobReport, JobService};
 use pocketquant::infrastructure::persistence::{Claim, Database, JobRun, Lease};
 use tokio::sync::{Notify, Semaphore};
@@ -22,6 +24,7 @@ on_both_engines!(
     a_job_never_overlaps_and_a_run_by_hand_joins,
     a_run_that_takes_too_long_or_panics_is_told,
     a_job_that_is_switched_off_runs_by_hand_only,
+    outages_that_are_told_together_are_repaired_once_and_later_ones_again,
     without_its_database_no_job_runs_and_health_says_so,
 );
 
@@ -300,6 +303,42 @@ async fn a_job_that_is_switched_off_runs_by_hand_only(store: &Store) {
     assert_eq!(outcome(&service.run_now(JOB).await.unwrap()), JobOutcome::Succeeded);
     assert!(service.run_now("nothing").await.is_err());
     assert_eq!(scene.count(), 1);
+}
+
+async fn outages_that_are_told_together_are_repaired_once_and_later_ones_again(store: &Store) {
+    let (database, scene, gate) = (&store.database, Scene::default(), closed());
+    let (service, lifecycle) = scene.service(database, &gate);
+    let events = EventBus::new();
+    let listening = service.clone().run_after_outages(JOB, events.subscribe());
+    let listening = tokio::spawn(listening);
+    scene.set(1, 0);
+    let outage = |minute| DomainEvent {
+        time: Scene::at(minute),
+        payload: EventPayload::GapDetected {
+            symbol: Symbol::parse("A:B").unwrap(),
+            start: Scene::at(0),
+            end: Scene::at(minute),
+        },
+    };
+    for minute in [57, 58, 59] {
+        events.publish(outage(minute));
+    }
+    scene.begun.notified().await;
+    // One that comes while that run is under way has one of its own.
+    events.publish(outage(61));
+    scene.set(1, 2);
+    gate.add_permits(1);
+    scene.begun.notified().await;
+    assert_eq!(scene.count(), 2);
+    gate.add_permits(1);
+    while scene.at_once.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+    stop(lifecycle).await;
+    listening.await.unwrap();
+    let runs = database.job_runs();
+    assert_eq!(runs.newest(JOB).await.unwrap().unwrap().instant, None);
+    assert_eq!(scene.count(), 2);
 }
 
 async fn without_its_database_no_job_runs_and_health_says_so(store: &Store) {

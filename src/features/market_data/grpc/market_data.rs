@@ -6,6 +6,7 @@ use crate::common::grpc::{GrpcResult, GrpcStream, command, query, stream_query, 
 use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
 use crate::common::shutdown::Lifecycle;
+use crate::features::market_data::coverage::{GetCoverage, RepairGaps};
 use crate::features::market_data::ohlcv::{ExportBars, GetBars};
 use crate::features::market_data::status::{GetSyncStatus, ListSyncStatuses};
 use crate::features::market_data::symbols::{GetSymbol, ListSymbols};
@@ -117,5 +118,18 @@ impl MarketData for MarketDataGrpc {
         request: Request<pb::GetSymbolRequest>,
     ) -> GrpcResult<pb::SymbolInfo> {
         query::<GetSymbol, _, _>(&self.mediator, request).await
+    }
+    async fn get_coverage(
+        &self,
+        request: Request<pb::GetCoverageRequest>,
+    ) -> GrpcResult<pb::GetCoverageResponse> {
+        query::<GetCoverage, _, _>(&self.mediator, request).await
+    }
+
+    async fn repair_gaps(
+        &self,
+        request: Request<pb::RepairGapsRequest>,
+    ) -> GrpcResult<pb::RepairGapsResponse> {
+        command::<RepairGaps, _, _>(&self.mediator, &self.idempotency, request).await
     }
 }

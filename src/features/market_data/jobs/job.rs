@@ -14,6 +14,8 @@ use crate::domain::job::JobOutcome;
 
 /// Longest message of a run that is kept, in bytes.
 const MAX_MESSAGE: usize = 1_000;
+/// Failures that a message quotes.
+const QUOTED: usize = 3;
 
 /// Something that is done by schedule, or when somebody asks for it.
 #[derive(Clone)]
@@ -62,6 +64,25 @@ impl Job {
 }
 
 impl JobReport {
+    /// A run over many things, `done` of which were done and the others `failed`: `what` says so,
+    /// and the first failures follow it.
+    pub(super) fn of_many(
+        done: usize,
+        what: String,
+        failed: impl ExactSizeIterator<Item = String>,
+    ) -> Self {
+        let outcome = match (done, failed.len()) {
+            (_, 0) => JobOutcome::Succeeded,
+            (0, _) => JobOutcome::Failed,
+            (_, _) => JobOutcome::Partial,
+        };
+        let more = failed.len().saturating_sub(QUOTED);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let parts: Vec<String> =
+            [what].into_iter().chain(failed.take(QUOTED)).chain(more).collect();
+        Self::new(outcome, parts.join("; "))
+    }
+
     /// A run that ended so; of a long message, the beginning.
     pub fn new(outcome: JobOutcome, message: impl Into<String>) -> Self {
         let mut message = message.into();

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -85,7 +86,7 @@ impl JobService {
 
     /// Until the service stops: looks what is due, at every beat.
     pub async fn look_after(self, heartbeat: Heartbeat) {
-        let stopping = self.shared.lifecycle.token();
+        let stopping = self.stopping();
         let mut was_away = false;
         while stopping.run_until_cancelled(heartbeat.next()).await.is_some() {
             let looked = self.look().await;
@@ -153,6 +154,10 @@ impl JobService {
     /// The newest run of `job`.
     pub(super) async fn newest(&self, job: &Job) -> Result<Option<JobRun>, DatabaseError> {
         self.shared.runs.newest(job.id()).await
+    }
+
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.shared.lifecycle.token()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -247,7 +252,7 @@ impl JobService {
 
     /// Waits for the end of a run that another process, or another task, carries out.
     async fn ended(&self, mut run: JobRun, timeout: Duration) -> Result<JobRun, JobError> {
-        let stopping = self.shared.lifecycle.token();
+        let stopping = self.stopping();
         let give_up = Instant::now() + timeout + LEASE.unsigned_abs();
         while run.ended.is_none() && Instant::now() < give_up {
             if stopping.run_until_cancelled(sleep(LOOK_EVERY)).await.is_none() {

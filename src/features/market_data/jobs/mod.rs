@@ -9,6 +9,7 @@ mod job_error;
 mod job_service;
 mod list_jobs;
 mod meter;
+mod repair;
 mod retention;
 mod run_job;
 mod sync_tracked;

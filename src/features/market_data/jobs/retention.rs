@@ -7,7 +7,6 @@ use tracing::warn;
 
 use super::JobReport;
 use crate::common::error::with_causes;
-use crate::domain::job::JobOutcome;
 use crate::infrastructure::persistence::{Database, DatabaseError};
 
 /// How long it is known how a sync ended.
@@ -33,11 +32,12 @@ impl Retention {
                 failed.push(format!("{part}: {error}"));
             }
         }
-        match failed.len() {
-            0 => JobReport::new(JobOutcome::Succeeded, "what is no longer kept is removed"),
-            some if some < total => JobReport::new(JobOutcome::Partial, failed.join("; ")),
-            _ => JobReport::new(JobOutcome::Failed, failed.join("; ")),
-        }
+        let done = total - failed.len();
+        JobReport::of_many(
+            done,
+            format!("what is old is removed from {done} of {total} places"),
+            failed.into_iter(),
+        )
     }
 
     async fn bar_log(&self) -> Result<(), DatabaseError> {

@@ -17,8 +17,6 @@ use crate::infrastructure::persistence::{Database, DatabaseError, SymbolFilter, 
 const AT_ONCE: usize = 4;
 /// Rows that are read at a time.
 const PAGE: u32 = 500;
-/// Failures that the message quotes.
-const QUOTED: usize = 3;
 
 /// What a sync of all tracked series works with.
 #[derive(Clone, Debug)]
@@ -45,7 +43,9 @@ impl SyncTracked {
         let syncs = stream::iter(tracked).map(|series| self.sync(series)).buffer_unordered(AT_ONCE);
         let failed: Vec<(Series, SyncError)> =
             syncs.filter_map(|outcome| async { outcome.err() }).collect().await;
-        report(total, failed)
+        let synced = total - failed.len();
+        let failed = failed.into_iter().map(|(series, error)| format!("{series}: {error}"));
+        JobReport::of_many(synced, format!("{synced} of {total} series synced"), failed)
     }
 
     /// Every series that was ever synced, but those of symbols that are switched off.
@@ -86,19 +86,4 @@ impl SyncTracked {
         };
         synced.map_err(|error| (series, error))
     }
-}
-
-fn report(total: usize, failed: Vec<(Series, SyncError)>) -> JobReport {
-    let synced = total - failed.len();
-    let outcome = match (synced, failed.len()) {
-        (_, 0) => JobOutcome::Succeeded,
-        (0, _) => JobOutcome::Failed,
-        (_, _) => JobOutcome::Partial,
-    };
-    let more = failed.len().saturating_sub(QUOTED);
-    let quoted =
-        failed.into_iter().take(QUOTED).map(|(series, error)| format!("; {series}: {error}"));
-    let quoted: String = quoted.collect();
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    JobReport::new(outcome, format!("{synced} of {total} series synced{quoted}{more}"))
 }

@@ -29,7 +29,7 @@ use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarRules;
 use crate::domain::shared::{DomainEvent, Series, Symbol};
-use crate::features::market_data::{FormingBars, LiveSeries, Sessions};
+use crate::features::market_data::{CoverageLedger, FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::cache::keys::latest_quote;
 use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache};
@@ -74,6 +74,8 @@ pub struct QuoteServiceParts {
     pub history: Arc<dyn HistoryProvider>,
     /// What syncs know of the feed, and the feed of syncs.
     pub live: LiveSeries,
+    /// Where it is noted when the feed was there.
+    pub ledger: CoverageLedger,
     /// Who is told of bars.
     pub events: EventBus<DomainEvent>,
     /// Where closed bars wait while the database is away; in memory where there is none.

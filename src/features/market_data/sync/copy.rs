@@ -9,6 +9,7 @@ use tracing::warn;
 use super::meter::count_bars;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress};
+use crate::domain::coverage::TimeRange;
 use crate::domain::ohlcv::services::BarClock;
 use crate::domain::ohlcv::{FetchedBar, Ohlcv, OhlcvAggregate};
 use crate::domain::shared::{Interval, Series};
@@ -35,12 +36,32 @@ pub(super) type Known = (Timestamp, Timestamp);
 
 impl Copy<'_> {
     /// Takes pages until the provider has no more, or `until` is reached. What is known is passed
-    /// over. Answers the open time of the oldest bar that came.
+    /// over. Answers the open time of the oldest bar that came. What was answered is noted in the
+    /// ledger of coverage, however it ends.
     pub(super) async fn pages(
         &mut self,
         depth: HistoryDepth,
         known: Option<Known>,
         until: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>, SyncError> {
+        let mut answered = None;
+        let oldest = self.take_pages(depth, known, until, &mut answered).await;
+        let (ledger, series) = (&self.run.ledger, &self.record.series);
+        match answered {
+            Some(answered) => match (oldest, ledger.answered(series, answered).await) {
+                (Ok(_), Err(error)) => Err(error.into()),
+                (oldest, Ok(()) | Err(_)) => oldest,
+            },
+            None => oldest,
+        }
+    }
+
+    async fn take_pages(
+        &mut self,
+        depth: HistoryDepth,
+        known: Option<Known>,
+        until: Option<Timestamp>,
+        answered: &mut Option<TimeRange>,
     ) -> Result<Option<Timestamp>, SyncError> {
         let (run, cancel) = (self.run, self.cancel);
         let series = self.record.series.clone();
@@ -57,12 +78,18 @@ impl Copy<'_> {
             if let Some(said) = page.symbol.take() {
                 self.observe(&said).await?;
             }
+            let reached = page.bars.first().map(|bar| bar.open_time);
             let is_known = |at| known.is_some_and(|(oldest, newest)| oldest <= at && at <= newest);
             page.bars.retain(|bar| !is_known(bar.open_time));
             let first = page.bars.first().map(|bar| bar.open_time);
             oldest = first.into_iter().chain(oldest).min();
             self.history_end = page.end;
             self.store(&page).await?;
+            if let Some(reached) = reached {
+                // All is answered up to the provider's clock in the newest page.
+                let end = answered.map_or(page.server_time, |answered| answered.close());
+                *answered = TimeRange::new(reached, end).or(*answered);
+            }
             self.tell(&page).await?;
             if let (Some(until), Some(oldest)) = (until, oldest)
                 && oldest <= until

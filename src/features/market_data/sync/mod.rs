@@ -20,7 +20,7 @@ pub use cancel_sync::CancelSync;
 pub use progress::{SyncProgress, SyncReport};
 pub use start_sync::StartSync;
 pub use sync_error::SyncError;
-pub use sync_service::SyncService;
+pub use sync_service::{SyncService, SyncServiceParts};
 pub use sync_symbol::SyncSymbol;
 pub use sync_symbols::{NotASymbol, SymbolStep, SymbolSteps, SyncSymbols};
 pub use sync_ticket::SyncTicket;

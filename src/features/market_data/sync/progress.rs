@@ -9,7 +9,7 @@ use super::SyncError;
 use crate::domain::shared::Series;
 use crate::domain::sync::SyncState;
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryEnd};
-use crate::infrastructure::persistence::{SyncCounts, SyncRecord};
+use crate::infrastructure::persistence::{SeriesSummary, SyncCounts, SyncRecord};
 
 /// How far a sync is.
 #[derive(Clone, Debug)]
@@ -79,6 +79,16 @@ impl SyncProgress {
 }
 
 impl SyncReport {
+    /// Nothing was to be fetched of `series`, of which `summary` is stored.
+    pub fn of_nothing(series: Series, summary: &SeriesSummary) -> Self {
+        Self {
+            total_bars: summary.bar_count,
+            first_bar_at: summary.first_bar_at,
+            last_bar_at: summary.last_bar_at,
+            ..Self::new(series, &SyncCounts::default())
+        }
+    }
+
     /// What a sync of `series` did that has done `counts` so far.
     pub(super) const fn new(series: Series, counts: &SyncCounts) -> Self {
         Self {

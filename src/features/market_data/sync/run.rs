@@ -16,7 +16,7 @@ use crate::common::error::with_causes;
 use crate::common::messaging::EventBus;
 use crate::domain::shared::{DomainEvent, EventPayload, Series};
 use crate::domain::sync::{SyncState, SyncStatus};
-use crate::features::market_data::{LiveSeries, Sessions};
+use crate::features::market_data::{CoverageLedger, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider, ProviderError};
 use crate::infrastructure::persistence::{
     Database, DatabaseError, SeriesCache, SeriesSummary, SyncRecord,
@@ -38,6 +38,7 @@ pub(super) struct SyncRun {
     pub(super) provider: Arc<dyn HistoryProvider>,
     pub(super) sessions: Sessions,
     pub(super) live: LiveSeries,
+    pub(super) ledger: CoverageLedger,
     pub(super) events: EventBus<DomainEvent>,
     pub(super) journal: SyncJournal,
     pub(super) stopping: CancellationToken,

@@ -17,7 +17,7 @@ use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::common::tracing::task_span;
 use crate::domain::shared::{DomainEvent, Series};
 use crate::domain::sync::SyncState;
-use crate::features::market_data::{LiveSeries, Sessions};
+use crate::features::market_data::{CoverageLedger, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider};
 use crate::infrastructure::persistence::{
     Database, DatabaseError, SeriesCache, SyncCounts, SyncRecord,
@@ -27,6 +27,27 @@ use crate::infrastructure::persistence::{
 const AT_ONCE: usize = 8;
 /// Syncs that run or wait; more are refused.
 const AT_MOST: usize = 1_024;
+
+/// What syncs work with.
+#[derive(Clone, Debug)]
+pub struct SyncServiceParts {
+    /// Where bars, statuses and records are kept.
+    pub database: Database,
+    /// Where answers about bars are kept; forgotten when bars are written.
+    pub cache: SeriesCache,
+    /// Where bars come from.
+    pub provider: Arc<dyn HistoryProvider>,
+    /// When symbols trade.
+    pub sessions: Sessions,
+    /// What the feed tracks.
+    pub live: LiveSeries,
+    /// Where it is noted what was asked for.
+    pub ledger: CoverageLedger,
+    /// Who is told what changed.
+    pub events: EventBus<DomainEvent>,
+    /// When to stop, and where tasks run.
+    pub lifecycle: Lifecycle,
+}
 
 /// Starts syncs and lets callers join them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,18 +79,30 @@ struct Task {
 }
 
 impl SyncService {
-    /// Copies from `provider` to `database`; tells `events` what changed.
-    pub fn new(
-        database: Database,
-        cache: SeriesCache,
-        provider: Arc<dyn HistoryProvider>,
-        sessions: Sessions,
-        live: LiveSeries,
-        events: EventBus<DomainEvent>,
-        lifecycle: Lifecycle,
-    ) -> Self {
+    /// Runs nothing yet.
+    pub fn new(parts: SyncServiceParts) -> Self {
+        let SyncServiceParts {
+            database,
+            cache,
+            provider,
+            sessions,
+            live,
+            ledger,
+            events,
+            lifecycle,
+        } = parts;
         let (stopping, journal) = (lifecycle.token(), SyncJournal::new(&database));
-        let run = SyncRun { database, cache, provider, sessions, live, events, journal, stopping };
+        let run = SyncRun {
+            database,
+            cache,
+            provider,
+            sessions,
+            live,
+            ledger,
+            events,
+            journal,
+            stopping,
+        };
         let (slots, queues) = (Arc::new(Semaphore::new(AT_ONCE)), Mutex::default());
         Self { shared: Arc::new(Shared { run, lifecycle, slots, queues }) }
     }

@@ -6,6 +6,7 @@
 mod bar_log;
 mod bar_log_write;
 mod connections;
+mod coverage;
 mod decode;
 mod feed_state;
 mod idempotency;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 
 pub(super) use bar_log::BarLog;
 use connections::Connections;
+pub(super) use coverage::Coverage;
 pub(super) use feed_state::FeedState;
 pub(super) use idempotency::Idempotency;
 pub(super) use job_runs::JobRuns;

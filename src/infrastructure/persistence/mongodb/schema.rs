@@ -13,7 +13,7 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, idempotency, job_runs, subscriptions, symbols, sync_status, syncs};
+use super::{bar_log, coverage, idempotency, job_runs, subscriptions, symbols, sync_status, syncs};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -70,7 +70,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 9] {
+fn layouts() -> [Layout; 10] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
@@ -123,6 +123,7 @@ fn layouts() -> [Layout; 9] {
             validator: sync_schema(),
         },
         idempotency_layout(),
+        coverage_layout(),
         job_layout(),
     ]
 }
@@ -171,6 +172,29 @@ fn idempotency_layout() -> Layout {
             },
         ],
         validator: idempotency_schema(),
+    }
+}
+
+fn coverage_layout() -> Layout {
+    Layout {
+        name: coverage::COLLECTION,
+        indexes: vec![
+            Index {
+                name: "idx_coverage_unique",
+                keys: doc! { "symbol": 1, "exchange": 1, "interval": 1 },
+                unique: true,
+                partial: None,
+                expires: false,
+            },
+            Index {
+                name: "idx_coverage_followed",
+                keys: doc! { "followed": 1 },
+                unique: false,
+                partial: Some(doc! { "followed": true }),
+                expires: false,
+            },
+        ],
+        validator: coverage_schema(),
     }
 }
 
@@ -295,6 +319,25 @@ fn idempotency_schema() -> Document {
             "principal": text(), "method": text(), "key": text(), "fingerprint": text(),
             "token": text(), "lease_until": &date, "expires_at": &date,
             "answer": { "bsonType": "binData" },
+        },
+    )
+}
+
+fn coverage_schema() -> Document {
+    let stretches = doc! {
+        "bsonType": "array",
+        "items": {
+            "bsonType": "object",
+            "required": ["start", "end"],
+            "properties": { "start": { "bsonType": "date" }, "end": { "bsonType": "date" } },
+        },
+    };
+    schema(
+        &["symbol", "exchange", "interval"],
+        doc! {
+            "symbol": text(), "exchange": text(), "interval": text(),
+            "followed": { "bsonType": "bool" },
+            "asked": &stretches, "connected": &stretches, "down": &stretches,
         },
     )
 }

@@ -166,7 +166,32 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (principal, method, key)
     ) STRICT;
     CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);",
-    // 5: since when jobs have their schedules, and their runs. No instant: somebody asked for it.
+    // 5: what was asked of the provider, a row a series, and when the feed was there, a row a
+    // symbol with `feed` in the place of the interval; the view shows them as people read them.
+    "CREATE TABLE coverage (
+        exchange         TEXT NOT NULL,
+        symbol           TEXT NOT NULL,
+        interval         TEXT NOT NULL,
+        followed         INTEGER NOT NULL,
+        asked            TEXT NOT NULL,
+        connected        TEXT NOT NULL,
+        down             TEXT NOT NULL,
+        PRIMARY KEY (exchange, symbol, interval)
+    ) STRICT;
+    CREATE INDEX coverage_followed ON coverage (followed) WHERE followed;
+    CREATE VIEW coverage_ranges AS
+        SELECT
+            exchange || ':' || symbol AS symbol,
+            interval,
+            kind,
+            strftime('%Y-%m-%dT%H:%M:%fZ', (stretch.value ->> 0) / 1000.0, 'unixepoch') AS start_time,
+            strftime('%Y-%m-%dT%H:%M:%fZ', (stretch.value ->> 1) / 1000.0, 'unixepoch') AS end_time
+        FROM (
+            SELECT exchange, symbol, interval, 'asked' AS kind, asked AS ranges FROM coverage
+            UNION ALL SELECT exchange, symbol, interval, 'connected', connected FROM coverage
+            UNION ALL SELECT exchange, symbol, interval, 'down', down FROM coverage
+        ), json_each(ranges) AS stretch;",
+    // 6: since when jobs have their schedules, and their runs. No instant: somebody asked for it.
     "CREATE TABLE jobs (
         job_id           TEXT PRIMARY KEY,
         schedule         TEXT NOT NULL,

@@ -4,6 +4,7 @@
 //! cut would break a promise for little gain). All calls run on blocking threads.
 
 mod bar_log;
+mod coverage;
 mod feed_state;
 mod idempotency;
 mod job_runs;
@@ -25,6 +26,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio_util::task::TaskTracker;
 
 pub(super) use bar_log::BarLog;
+pub(super) use coverage::Coverage;
 pub(super) use feed_state::FeedState;
 pub(super) use idempotency::Idempotency;
 pub(super) use job_runs::JobRuns;

@@ -86,6 +86,11 @@ impl BarManager {
         self.find(id)?.last_tick
     }
 
+    /// How far a symbol's own time has come: its newest trade, or what moved it on without one.
+    pub fn event_time(&self, id: SymbolId) -> Option<Timestamp> {
+        self.find(id)?.event_time
+    }
+
     fn place(&mut self, symbol: &Symbol, make: impl FnOnce(SymbolId) -> Track) -> SymbolId {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, track: None, is_pending: false });

@@ -119,11 +119,14 @@ impl FeedTask {
                 self.manager.seed(id, &Seed { minutes: &minutes, days: &days.bars });
                 followed.days = Some(days);
             }
-            Fetched::Repaired { series, range, bars, done } => {
+            Fetched::Repaired { series, range, bars, answered, done } => {
                 if let Some(id) = self.manager.id_of(&series.symbol) {
                     self.manager.apply_repair(id, series.interval, &bars, &mut self.changes);
                 }
                 self.advance().await;
+                if let Some(answered) = answered {
+                    self.note_answered(series.clone(), answered).await;
+                }
                 self.refetched(series, range, done);
             }
         }

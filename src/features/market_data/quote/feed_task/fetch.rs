@@ -17,7 +17,9 @@ use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::symbol::{SymbolAggregate, TradingSession};
 use crate::features::market_data::quote::quote_service::QuoteServiceParts;
 use crate::features::market_data::quote::snapshot_codec::{self, Kept};
-use crate::infrastructure::interfaces::{HistoryDepth, HistoryPage, HistoryRequest, ProviderError};
+use crate::infrastructure::interfaces::{
+    HistoryDepth, HistoryEnd, HistoryPage, HistoryRequest, ProviderError,
+};
 use crate::infrastructure::persistence::DatabaseError;
 
 /// How long is waited before a symbol, or a bar that is not finished yet, is asked for again.
@@ -55,6 +57,8 @@ pub(in crate::features::market_data::quote) enum Fetched {
         range: BarRange,
         /// The finished ones.
         bars: Vec<RepairedBar>,
+        /// Of which time the provider has said what it has.
+        answered: Option<BarRange>,
         /// Whether nothing more is to come.
         done: bool,
     },
@@ -160,7 +164,13 @@ pub(super) fn repair(
 ) {
     let (parts, stopping) = (parts.clone(), parts.lifecycle.token());
     let (lifecycle, repairing) = (parts.lifecycle.clone(), Arc::clone(repairing));
-    let answer = move |series: Series, bars, done| Fetched::Repaired { series, range, bars, done };
+    let answer = move |series: Series, bars, answered, done| Fetched::Repaired {
+        series,
+        range,
+        bars,
+        answered,
+        done,
+    };
     let task = async move {
         let (mut tries, mut wait) = (0, RETRY_AFTER);
         while tries < REPAIR_TRIES {
@@ -169,8 +179,8 @@ pub(super) fn repair(
             let outcome = repaired(&parts, &series, range).await;
             drop(turn);
             match outcome {
-                Ok((bars, done)) => {
-                    drop(fetches.send(answer(series.clone(), bars, done)).await);
+                Ok((bars, answered, done)) => {
+                    drop(fetches.send(answer(series.clone(), bars, answered, done)).await);
                     if done {
                         return;
                     }
@@ -193,17 +203,17 @@ pub(super) fn repair(
                 return;
             }
         }
-        drop(fetches.send(answer(series, Vec::new(), true)).await);
+        drop(fetches.send(answer(series, Vec::new(), None, true)).await);
     };
     drop(lifecycle.spawn("repair bars", Box::pin(task)));
 }
 
-/// The finished bars of `range`, and whether that is all of it.
+/// The finished bars of `range`, of which part of it that is all there is, and whether it is over.
 async fn repaired(
     parts: &QuoteServiceParts,
     series: &Series,
     range: BarRange,
-) -> Result<(Vec<RepairedBar>, bool), ProviderError> {
+) -> Result<(Vec<RepairedBar>, Option<BarRange>, bool), ProviderError> {
     let session = parts.sessions.of(&series.symbol).await;
     let session = session.map_err(|error| unavailable(parts, &error.to_string()))?;
     let mut clock = BarClock::new(session, series.interval);
@@ -217,7 +227,7 @@ async fn repaired(
             break;
         }
     }
-    let Some(page) = page else { return Ok((Vec::new(), true)) };
+    let Some(page) = page else { return Ok((Vec::new(), None, true)) };
     let (from, to) = (range.open(), range.close());
     let stored = parts.database.bars().stretch(series, from, to).await;
     let stored = stored.map_err(|error| unavailable(parts, &error.to_string()))?;
@@ -228,7 +238,16 @@ async fn repaired(
         values,
         stored: stored.iter().find(|bar| bar.open_time == open_time).copied(),
     });
-    Ok((bars.collect(), range.is_over(page.server_time)))
+    Ok((bars.collect(), answered(range, &page), range.is_over(page.server_time)))
+}
+
+/// The part of `range` of which `page` is all there is.
+fn answered(range: BarRange, page: &HistoryPage) -> Option<BarRange> {
+    let reached = match page.end {
+        Some(HistoryEnd::End) => range.open(),
+        Some(HistoryEnd::Limit) | None => page.bars.first()?.open_time,
+    };
+    BarRange::new(reached.max(range.open()), range.close().min(page.server_time))
 }
 
 /// What was kept of a symbol's bars, with what is stored under their keys.

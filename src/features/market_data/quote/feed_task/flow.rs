@@ -115,6 +115,7 @@ impl FeedTask {
         let connected = matches!(state, FeedState::Connected);
         self.link_is_idle = matches!(state, FeedState::Idle);
         if !connected {
+            self.note_cut();
             // From here to the next snapshot, nothing is known.
             for followed in self.symbols.values_mut() {
                 followed.cut_at = followed.cut_at.or(self.heard_at);

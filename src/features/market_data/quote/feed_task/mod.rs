@@ -7,6 +7,7 @@ mod flow;
 mod followed;
 mod joining;
 mod owed;
+mod presence;
 mod seed;
 mod subscriptions;
 
@@ -200,7 +201,10 @@ impl FeedTask {
                     self.copy();
                     self.observe();
                 }
-                _ = snapshot.tick(), if has_room => self.save().await,
+                _ = snapshot.tick(), if has_room => {
+                    self.note_heard();
+                    self.save().await;
+                }
                 Some(rerolled) = self.rerolled.recv(), if has_room => {
                     self.take_rerolled(rerolled).await;
                 }
@@ -281,6 +285,7 @@ impl FeedTask {
             return;
         }
         self.started = false;
+        self.note_cut();
         self.save().await;
         self.flush().await;
         for (symbol, followed) in &mut self.symbols {

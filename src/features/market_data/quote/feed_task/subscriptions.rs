@@ -37,6 +37,7 @@ impl FeedTask {
             }
         }
         self.read_kept().await?;
+        self.parts.ledger.recover(|symbol| self.symbols.contains_key(symbol)).await?;
         self.count();
         Ok(())
     }
@@ -182,6 +183,7 @@ impl FeedTask {
 
     /// The provider does not give this symbol. One that may come later is tried again.
     pub(super) async fn refused(&mut self, symbol: &Symbol, error: ProviderError) {
+        self.parts.ledger.cut(symbol);
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if is_passing(&error) {
             followed.progress = Progress::Resolving;
@@ -207,6 +209,8 @@ impl FeedTask {
             self.count();
             return;
         }
+        self.note_heard();
+        self.parts.ledger.let_go(symbol);
         self.save_symbol(symbol).await;
         self.flush_symbol(symbol).await;
         if let Some(followed) = self.symbols.remove(symbol) {

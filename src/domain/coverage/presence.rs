@@ -1,0 +1,162 @@
+//! Whether the feed was there for a symbol, over time.
+
+use jiff::Timestamp;
+
+use super::{RangeSet, TimeRange};
+use crate::domain::ohlcv::BarRange;
+
+/// When the feed followed a symbol, and whether it was there: what is not told is that nobody
+/// listened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedPresence {
+    /// Whether the symbol is followed still: then the feed is away since it was heard last.
+    followed: bool,
+    /// Whether the feed is there now.
+    there: bool,
+    heard: Option<Timestamp>,
+    connected: RangeSet,
+    down: RangeSet,
+}
+
+impl FeedPresence {
+    /// As it was kept: the feed is not there now, and was heard last when `connected` ends.
+    pub fn restored(followed: bool, connected: RangeSet, down: RangeSet) -> Self {
+        Self { followed, there: false, heard: connected.end(), connected, down }
+    }
+
+    /// Whether the symbol is followed still.
+    pub const fn is_followed(&self) -> bool {
+        self.followed
+    }
+
+    /// Whether the feed is there now.
+    pub const fn is_there(&self) -> bool {
+        self.there
+    }
+
+    /// When the feed was there.
+    pub const fn connected(&self) -> &RangeSet {
+        &self.connected
+    }
+
+    /// When it was away, but for the time since it was heard last.
+    pub const fn down(&self) -> &RangeSet {
+        &self.down
+    }
+
+    /// The feed is there, and all of the symbol until `at` was heard. Where it comes back, answers
+    /// the time that it was away.
+    pub fn heard(&mut self, at: Timestamp) -> Option<TimeRange> {
+        let before = self.heard.and_then(|before| BarRange::new(before, at));
+        if self.there {
+            if let Some(since) = before {
+                self.connected.insert(since);
+                self.connected.forget_oldest();
+                self.heard = Some(at);
+            }
+            return None;
+        }
+        let gap = before.filter(|_| self.followed);
+        if let Some(gap) = gap {
+            self.down.insert(gap);
+            self.down.join_oldest();
+        }
+        (self.followed, self.there, self.heard) = (true, true, Some(at));
+        gap
+    }
+
+    /// The feed is away.
+    pub const fn cut(&mut self) {
+        self.there = false;
+    }
+
+    /// Nobody wants the symbol any more: what comes is not missed.
+    pub const fn let_go(&mut self) {
+        (self.followed, self.there) = (false, false);
+    }
+
+    /// Takes in what an earlier time has kept; the feed has been let go in between.
+    pub fn follow_on(&mut self, earlier: &Self) {
+        for range in earlier.connected.ranges() {
+            self.connected.insert(*range);
+        }
+        for range in earlier.down.ranges() {
+            self.down.insert(*range);
+        }
+        self.connected.forget_oldest();
+        self.down.join_oldest();
+    }
+
+    /// When it was away, as of `now`.
+    pub fn away(&self, now: Timestamp) -> RangeSet {
+        let mut down = self.down.clone();
+        let since = self.heard.filter(|_| self.followed && !self.there);
+        if let Some(since) = since.and_then(|since| BarRange::new(since, now)) {
+            down.insert(since);
+        }
+        down
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn ranges(pairs: &[(i64, i64)]) -> RangeSet {
+        pairs.iter().filter_map(|(open, close)| BarRange::new(at(*open), at(*close))).collect()
+    }
+
+    #[test]
+    fn what_lies_between_two_connections_is_an_outage() {
+        let mut feed = FeedPresence::default();
+        assert_eq!(feed.heard(at(10)), None, "nobody listened before");
+        assert_eq!(feed.heard(at(20)), None);
+        assert_eq!(feed.away(at(99)), RangeSet::default(), "it is there");
+        feed.cut();
+        assert_eq!(feed.away(at(50)), ranges(&[(20, 50)]), "it is away since it was heard last");
+        assert_eq!(feed.heard(at(60)), BarRange::new(at(20), at(60)));
+        feed.heard(at(70));
+        assert_eq!(feed.connected(), &ranges(&[(10, 20), (60, 70)]));
+        assert_eq!(feed.down(), &ranges(&[(20, 60)]));
+    }
+
+    #[test]
+    fn a_cut_right_after_the_first_word_is_an_outage_too() {
+        let mut feed = FeedPresence::default();
+        feed.heard(at(10));
+        feed.cut();
+        assert_eq!(feed.away(at(11)), ranges(&[(10, 11)]));
+    }
+
+    #[test]
+    fn a_restart_is_an_outage_and_having_let_go_is_none() {
+        let mut feed = FeedPresence::restored(true, ranges(&[(0, 10)]), RangeSet::default());
+        assert_eq!(feed.away(at(20)), ranges(&[(10, 20)]));
+        assert_eq!(feed.heard(at(30)), BarRange::new(at(10), at(30)));
+        feed.let_go();
+        assert_eq!(feed.away(at(99)), ranges(&[(10, 30)]));
+        assert_eq!(feed.heard(at(50)), None);
+    }
+
+    #[test]
+    fn time_that_runs_backwards_is_no_outage() {
+        let mut feed = FeedPresence::restored(true, ranges(&[(0, 100)]), RangeSet::default());
+        assert_eq!(feed.heard(at(50)), None);
+        feed.heard(at(60));
+        assert_eq!((feed.connected().ranges().len(), feed.down().is_empty()), (1, true));
+    }
+
+    #[test]
+    fn what_was_kept_before_is_kept_on() {
+        let mut feed = FeedPresence::default();
+        feed.heard(at(50));
+        feed.heard(at(60));
+        feed.follow_on(&FeedPresence::restored(false, ranges(&[(0, 10)]), ranges(&[(3, 5)])));
+        assert_eq!(feed.connected(), &ranges(&[(0, 10), (50, 60)]));
+        assert_eq!(feed.away(at(99)), ranges(&[(3, 5)]));
+    }
+}

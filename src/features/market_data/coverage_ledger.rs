@@ -1,0 +1,299 @@
+//! The ledger of coverage: what the provider was asked for, and when the feed was there.
+//!
+//! Syncs and repairs write what was answered. The feed says, often and cheaply, until when it heard
+//! each symbol; that is kept in memory and written down together, every few seconds. A crash costs
+//! no more than that: what was not written down counts as an outage.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Sessions;
+use crate::common::error::with_causes;
+use crate::common::messaging::EventBus;
+use crate::domain::coverage::{CoverageFacts, FeedPresence, TimeRange};
+use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
+use crate::infrastructure::persistence::{CoverageRecord, Database, DatabaseError};
+
+/// How often it is looked for something to write down.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks between two times that it is written down how far symbols were heard.
+const HEARD_EVERY: u64 = 10;
+/// Symbols in one write.
+const BATCH: usize = 500;
+/// Outages of a symbol that wait to be told at most.
+const GAPS: usize = 64;
+
+/// The ledger. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CoverageLedger {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    sessions: Sessions,
+    events: EventBus<DomainEvent>,
+    feeds: Mutex<HashMap<Symbol, Watched>>,
+    /// Held by whoever changes what was asked for.
+    asking: tokio::sync::Mutex<()>,
+}
+
+/// A symbol that the feed follows, or did a moment ago.
+#[derive(Debug, Default)]
+struct Watched {
+    presence: FeedPresence,
+    /// Whether what was kept of it before is in `presence`.
+    is_whole: bool,
+    unwritten: Unwritten,
+    /// Outages that are not told yet.
+    gaps: Vec<TimeRange>,
+}
+
+/// How much of a symbol is not written down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Unwritten {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Only that it was heard on.
+    Heard,
+    /// That the feed came or went.
+    Turn,
+}
+
+impl CoverageLedger {
+    /// Keeps the ledger in `database`; tells `events` of outages while a market was open.
+    pub fn new(database: Database, sessions: Sessions, events: EventBus<DomainEvent>) -> Self {
+        let (feeds, asking) = (Mutex::default(), tokio::sync::Mutex::new(()));
+        Self { shared: Arc::new(Shared { database, sessions, events, feeds, asking }) }
+    }
+
+    /// The provider has answered what it has of `series` in `range`; its bars are stored.
+    pub async fn answered(&self, series: &Series, range: TimeRange) -> Result<(), DatabaseError> {
+        let _turn = self.shared.asking.lock().await;
+        let ledger = self.shared.database.coverage();
+        let mut asked = ledger.asked(series).await?;
+        if !asked.insert(range) {
+            return Ok(());
+        }
+        asked.forget_oldest();
+        ledger.put(&[CoverageRecord::Asked { series: series.clone(), asked }]).await
+    }
+
+    /// What is known of `series`, as of `now`. Read it before bars: what was answered is stored.
+    pub async fn facts(
+        &self,
+        series: &Series,
+        now: Timestamp,
+    ) -> Result<CoverageFacts, DatabaseError> {
+        let ledger = self.shared.database.coverage();
+        let asked = ledger.asked(series).await?;
+        let known = {
+            let feeds = self.feeds();
+            let watched = feeds.get(&series.symbol);
+            watched.map(|watched| (watched.presence.clone(), watched.is_whole))
+        };
+        let presence = match known {
+            Some((presence, true)) => presence,
+            Some((mut presence, false)) => {
+                let earlier = ledger.feed(&series.symbol).await?.unwrap_or_default();
+                presence.follow_on(&earlier);
+                presence
+            }
+            None => ledger.feed(&series.symbol).await?.unwrap_or_default(),
+        };
+        let (down, connected) = (presence.away(now), presence.connected().clone());
+        Ok(CoverageFacts { asked, down, connected })
+    }
+
+    /// A start: what an earlier one followed, and `is_followed` still says, is away until it is
+    /// heard; all else was let go.
+    pub async fn recover(
+        &self,
+        is_followed: impl Fn(&Symbol) -> bool,
+    ) -> Result<(), DatabaseError> {
+        let kept = self.shared.database.coverage().followed().await?;
+        let mut feeds = self.feeds();
+        for (symbol, mut presence) in kept {
+            let mut unwritten = Unwritten::Nothing;
+            if !is_followed(&symbol) {
+                presence.let_go();
+                unwritten = Unwritten::Turn;
+            }
+            let watched = Watched { presence, is_whole: true, unwritten, gaps: Vec::new() };
+            feeds.insert(symbol, watched);
+        }
+        Ok(())
+    }
+
+    /// Each symbol was heard until the time beside it, without a hole since it was heard last.
+    pub fn heard<'a>(&self, symbols: impl IntoIterator<Item = (&'a Symbol, Timestamp)>) {
+        let mut feeds = self.feeds();
+        for (symbol, until) in symbols {
+            if !feeds.contains_key(symbol) {
+                feeds.insert(symbol.clone(), Watched::default());
+            }
+            let Some(watched) = feeds.get_mut(symbol) else { continue };
+            let was_there = watched.presence.is_there();
+            let gap = watched.presence.heard(until);
+            watched.gaps.extend(gap.filter(|_| watched.gaps.len() < GAPS));
+            let news = if was_there { Unwritten::Heard } else { Unwritten::Turn };
+            watched.unwritten = watched.unwritten.max(news);
+        }
+    }
+
+    /// The feed is away from `symbol`.
+    pub fn cut(&self, symbol: &Symbol) {
+        self.turn(symbol, FeedPresence::cut);
+    }
+
+    /// Nobody wants `symbol` any more.
+    pub fn let_go(&self, symbol: &Symbol) {
+        self.turn(symbol, FeedPresence::let_go);
+    }
+
+    /// Forgets all that is known of `symbol`, whose bars are gone. A feed that follows it goes on.
+    pub async fn forget(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+        let _turn = self.shared.asking.lock().await;
+        self.shared.database.coverage().delete(symbol).await?;
+        let mut feeds = self.feeds();
+        if let Some(watched) = feeds.get_mut(symbol) {
+            let presence = FeedPresence::default();
+            *watched = Watched { presence, is_whole: true, ..Watched::default() };
+        }
+        Ok(())
+    }
+
+    /// Writes down what the feed says, until the service stops, and once more then.
+    pub async fn run(self, stopping: CancellationToken) {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut is_away, mut stopped) = (false, false);
+        for turn in 1_u64.. {
+            stopped = stopped || stopping.run_until_cancelled(look.tick()).await.is_none();
+            let all = stopped || turn % HEARD_EVERY == 0;
+            let written = self.write_down(if all { Unwritten::Heard } else { Unwritten::Turn });
+            let was_away = is_away;
+            is_away = match written.await {
+                Ok(()) => false,
+                Err(error) => {
+                    if !was_away {
+                        let error = with_causes(&error);
+                        warn!(error, "the ledger of coverage cannot be written; trying on");
+                    }
+                    true
+                }
+            };
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    /// Writes down all symbols of which at least `least` is unwritten, and tells their outages.
+    async fn write_down(&self, least: Unwritten) -> Result<(), DatabaseError> {
+        let due: Vec<Symbol> = {
+            let feeds = self.feeds();
+            let due = feeds.iter().filter(|(_, watched)| watched.unwritten >= least);
+            due.map(|(symbol, _)| symbol.clone()).collect()
+        };
+        for batch in due.chunks(BATCH) {
+            for symbol in batch {
+                self.complete(symbol).await?;
+            }
+            let (records, gaps) = self.take(batch);
+            if let Err(error) = self.shared.database.coverage().put(&records).await {
+                self.put_back(batch, gaps);
+                return Err(error);
+            }
+            for (symbol, gap) in gaps {
+                self.tell(symbol, gap).await;
+            }
+            self.feeds().retain(|_, watched| {
+                watched.presence.is_followed() || watched.unwritten > Unwritten::Nothing
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads what was kept of `symbol` when it was followed before.
+    async fn complete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+        if self.feeds().get(symbol).is_none_or(|watched| watched.is_whole) {
+            return Ok(());
+        }
+        let earlier = self.shared.database.coverage().feed(symbol).await?.unwrap_or_default();
+        if let Some(watched) = self.feeds().get_mut(symbol).filter(|watched| !watched.is_whole) {
+            watched.presence.follow_on(&earlier);
+            watched.is_whole = true;
+        }
+        Ok(())
+    }
+
+    fn take(&self, symbols: &[Symbol]) -> (Vec<CoverageRecord>, Vec<(Symbol, TimeRange)>) {
+        let (mut records, mut gaps) = (Vec::new(), Vec::new());
+        let mut feeds = self.feeds();
+        for symbol in symbols {
+            let Some(watched) = feeds.get_mut(symbol) else { continue };
+            watched.unwritten = Unwritten::Nothing;
+            gaps.extend(watched.gaps.drain(..).map(|gap| (symbol.clone(), gap)));
+            let presence = watched.presence.clone();
+            records.push(CoverageRecord::Feed { symbol: symbol.clone(), presence });
+        }
+        (records, gaps)
+    }
+
+    fn put_back(&self, symbols: &[Symbol], gaps: Vec<(Symbol, TimeRange)>) {
+        let mut feeds = self.feeds();
+        for symbol in symbols {
+            if let Some(watched) = feeds.get_mut(symbol) {
+                watched.unwritten = Unwritten::Turn;
+            }
+        }
+        for (symbol, gap) in gaps {
+            if let Some(watched) = feeds.get_mut(&symbol) {
+                watched.gaps.push(gap);
+            }
+        }
+    }
+
+    /// An outage is news where the market was open.
+    async fn tell(&self, symbol: Symbol, gap: TimeRange) {
+        let traded = match self.shared.sessions.of(&symbol).await {
+            Ok(session) => {
+                let next = session.next_hours(gap.open());
+                session.hours_at(gap.open()).is_some()
+                    || next.is_some_and(|hours| hours.open() < gap.close())
+            }
+            // Better one too many than one too few.
+            Err(_) => true,
+        };
+        if !traded {
+            return;
+        }
+        let (start, end) = (gap.open(), gap.close());
+        info!(%symbol, since = %start, "the feed was away from {symbol} until {end}");
+        let payload = EventPayload::GapDetected { symbol, start, end };
+        self.shared.events.publish(DomainEvent { time: Timestamp::now(), payload });
+    }
+
+    fn turn(&self, symbol: &Symbol, turn: impl FnOnce(&mut FeedPresence)) {
+        if let Some(watched) = self.feeds().get_mut(symbol) {
+            let before = (watched.presence.is_followed(), watched.presence.is_there());
+            turn(&mut watched.presence);
+            if before != (watched.presence.is_followed(), watched.presence.is_there()) {
+                watched.unwritten = Unwritten::Turn;
+            }
+        }
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, HashMap<Symbol, Watched>> {
+        self.shared.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
