@@ -18,6 +18,7 @@ mod cache;
 mod calls;
 mod cli;
 mod cli_live;
+mod coverage;
 mod crash;
 mod database;
 mod disk;

@@ -2,6 +2,7 @@
 
 mod bar_log;
 mod bars;
+mod coverage;
 mod feed;
 mod job_runs;
 mod model;

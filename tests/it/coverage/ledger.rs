@@ -1,0 +1,169 @@
+//! The ledger by itself: what is told of outages, how seldom it is written, what a restart knows.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pocketquant::common::messaging::EventBus;
+use pocketquant::domain::coverage::{CoverageFacts, TimeRange};
+use pocketquant::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol};
+use pocketquant::domain::symbol::{SessionSpec, SymbolAggregate, SymbolDescription};
+use pocketquant::features::market_data::{CoverageLedger, Sessions};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::{Store, on_both_engines};
+
+on_both_engines!(
+    an_outage_while_the_market_is_open_is_told_once,
+    what_was_answered_is_merged_and_forgotten_with_its_symbol,
+    a_symbol_that_was_let_go_is_not_missed,
+);
+
+fn at(text: &str) -> Timestamp {
+    format!("{text}:00Z").parse().unwrap()
+}
+
+fn range(open: &str, close: &str) -> TimeRange {
+    TimeRange::new(at(open), at(close)).unwrap()
+}
+
+fn ibm() -> Symbol {
+    Symbol::parse("NYSE:IBM").unwrap()
+}
+
+fn series() -> Series {
+    Series::new(ibm(), Interval::M1)
+}
+
+/// A ledger on `store` that runs, as after a start with `subscribed` symbols.
+struct Running {
+    ledger: CoverageLedger,
+    events: EventBus<DomainEvent>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(store: &Store, is_subscribed: bool) -> Self {
+        let (database, events) = (store.database.clone(), EventBus::new());
+        let description = SymbolDescription {
+            session: Some(SessionSpec {
+                timezone: "America/New_York".to_owned(),
+                session: "0930-1600".to_owned(),
+                ..SessionSpec::default()
+            }),
+            ..SymbolDescription::default()
+        };
+        let symbol = SymbolAggregate::new(&ibm(), None, Timestamp::UNIX_EPOCH);
+        let (info, _) = symbol.observe(&description, Timestamp::UNIX_EPOCH);
+        database.symbols().put(&info).await.unwrap();
+        let ledger = CoverageLedger::new(database.clone(), Sessions::new(database), events.clone());
+        ledger.recover(|_| is_subscribed).await.unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(ledger.clone().run(stop.clone()));
+        Self { ledger, events, stop, task }
+    }
+
+    async fn facts(&self) -> CoverageFacts {
+        self.ledger.facts(&series(), at("2024-01-10T12:00")).await.unwrap()
+    }
+
+    fn heard(&self, time: &str) {
+        self.ledger.heard([(&ibm(), at(time))]);
+    }
+
+    /// Stops it; what it knows is written down.
+    async fn stop(self) -> Vec<EventPayload> {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_mins(1), self.task).await.unwrap().unwrap();
+        self.events.history(100).iter().rev().map(|event| event.payload.clone()).collect()
+    }
+}
+
+async fn an_outage_while_the_market_is_open_is_told_once(store: &Store) {
+    let running = Running::start(store, true).await;
+    running.heard("2024-01-09T20:00");
+    running.heard("2024-01-09T20:30");
+    running.ledger.cut(&ibm());
+    running.heard("2024-01-09T20:45");
+    running.heard("2024-01-09T21:15");
+    running.ledger.cut(&ibm());
+    // A night: nothing was missed.
+    running.heard("2024-01-10T01:00");
+    let facts = running.facts().await;
+    let outages = [
+        range("2024-01-09T20:30", "2024-01-09T20:45"),
+        range("2024-01-09T21:15", "2024-01-10T01:00"),
+    ];
+    assert_eq!(facts.down.ranges(), outages);
+    assert_eq!(
+        facts.connected.ranges(),
+        [
+            range("2024-01-09T20:00", "2024-01-09T20:30"),
+            range("2024-01-09T20:45", "2024-01-09T21:15")
+        ]
+    );
+    let told = running.stop().await;
+    let (start, end) = (at("2024-01-09T20:30"), at("2024-01-09T20:45"));
+    assert_eq!(told, [EventPayload::GapDetected { symbol: ibm(), start, end }]);
+
+    // A start knows what was written down, and tells it no more. From the last word on, all was
+    // missed.
+    let running = Running::start(store, true).await;
+    let facts = running.facts().await;
+    let away = range("2024-01-09T21:15", "2024-01-10T12:00");
+    assert_eq!(facts.down.ranges(), [outages[0], away]);
+    running.heard("2024-01-10T15:00");
+    let told = running.stop().await;
+    let (start, end) = (at("2024-01-09T21:15"), at("2024-01-10T15:00"));
+    assert_eq!(told, [EventPayload::GapDetected { symbol: ibm(), start, end }]);
+}
+
+async fn what_was_answered_is_merged_and_forgotten_with_its_symbol(store: &Store) {
+    let running = Running::start(store, true).await;
+    let (morning, noon) = (
+        range("2024-01-09T10:00", "2024-01-09T12:00"),
+        range("2024-01-09T12:00", "2024-01-09T13:00"),
+    );
+    let (one, other) = (running.ledger.clone(), running.ledger.clone());
+    let series = series();
+    let (first, second) =
+        tokio::join!(one.answered(&series, noon), other.answered(&series, morning));
+    first.and(second).unwrap();
+    running.heard("2024-01-09T20:00");
+    running.heard("2024-01-09T20:30");
+    assert_eq!(
+        running.facts().await.asked.ranges(),
+        [range("2024-01-09T10:00", "2024-01-09T13:00")]
+    );
+    let other_interval = Series::new(ibm(), Interval::H1);
+    let facts = running.ledger.facts(&other_interval, at("2024-01-10T12:00")).await.unwrap();
+    assert!(facts.asked.is_empty() && !facts.connected.is_empty());
+    running.ledger.forget(&ibm()).await.unwrap();
+    assert_eq!(running.facts().await, CoverageFacts::default());
+    running.stop().await;
+}
+
+async fn a_symbol_that_was_let_go_is_not_missed(store: &Store) {
+    let running = Running::start(store, true).await;
+    running.heard("2024-01-09T20:00");
+    running.heard("2024-01-09T20:30");
+    running.ledger.let_go(&ibm());
+    running.stop().await;
+    let running = Running::start(store, true).await;
+    assert!(running.facts().await.down.is_empty());
+    // It comes back, and what was known before still is.
+    running.heard("2024-01-10T10:00");
+    running.heard("2024-01-10T10:30");
+    let connected = [
+        range("2024-01-09T20:00", "2024-01-09T20:30"),
+        range("2024-01-10T10:00", "2024-01-10T10:30"),
+    ];
+    let facts = running.facts().await;
+    assert_eq!((facts.connected.ranges(), facts.down.is_empty()), (&connected[..], true));
+    assert_eq!(running.stop().await, []);
+    let running = Running::start(store, false).await;
+    let facts = running.facts().await;
+    assert_eq!(facts.connected.ranges(), connected, "written down whole");
+    assert!(facts.down.is_empty(), "nobody follows it any more");
+    running.stop().await;
+}

@@ -1,0 +1,85 @@
+//! The time in which the service was down is an outage, however it went.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pocketquant::proto::v1 as pb;
+use pocketquant::proto::v1::CoverageReason::{Data, FeedDown};
+use pocketquant::proto::v1::Interval;
+use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+use super::feed::market;
+use super::{Row, coverage, is_down};
+use crate::engines::{Engine, on_every_engine};
+use crate::processes::{Server, SimulatorProcess};
+
+on_every_engine!(
+    a_stop_is_an_outage_until_the_feed_is_back,
+    a_crash_is_an_outage_since_the_feed_was_heard_last,
+);
+
+const COIN: &str = "T:COIN";
+const DAY: (&str, &str) = ("2024-03-05T14:00", "2024-03-05T16:10");
+const PATIENCE: Duration = Duration::from_mins(2);
+
+async fn a_stop_is_an_outage_until_the_feed_is_back(engine: Engine) {
+    ended(engine, false).await;
+}
+
+async fn a_crash_is_an_outage_since_the_feed_was_heard_last(engine: Engine) {
+    ended(engine, true).await;
+}
+
+async fn until(server: &Server, what: &str, is_it: impl Fn(&[Row]) -> bool) -> Vec<Row> {
+    let mut client = server.market_data().await;
+    let looking = async {
+        loop {
+            let rows = coverage(&mut client, COIN, Interval::Interval1m, DAY).await;
+            if let Some(rows) = rows.ok().filter(|rows| is_it(rows)) {
+                return rows;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never {what}"))
+}
+
+async fn quotes(server: &Server) -> QuoteStreamClient<Channel> {
+    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+    QuoteStreamClient::new(channel)
+}
+
+async fn ended(engine: Engine, killed: bool) {
+    let (market, folder) = (market(), tempfile::tempdir().unwrap());
+    let simulator = SimulatorProcess::start(market.path(), &["--rate", "60"]).await;
+    let mut settings: BTreeMap<String, String> = simulator.settings();
+    settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
+    for (name, value) in engine.settings().await {
+        settings.insert(name.to_owned(), value);
+    }
+    let server = Server::start(folder.path(), &settings).await;
+    let request = pb::SubscribeRequest { symbol: COIN.to_owned() };
+    quotes(&server).await.subscribe(request).await.unwrap();
+    let bars = |rows: &[Row]| rows.iter().map(|row| row.3).sum::<i32>();
+    let heard = until(&server, "heard", |rows| bars(rows) >= 4).await;
+    assert!(!is_down(&heard), "{heard:?}");
+    if killed {
+        server.kill().await;
+    } else {
+        assert_eq!(server.terminate().await, Some(0));
+    }
+
+    // Nothing connects by itself.
+    settings.insert("FEED_AUTOSTART".to_owned(), "false".to_owned());
+    let server = Server::start(folder.path(), &settings).await;
+    let rows = until(&server, "known", |_| true).await;
+    let down = rows.iter().find(|row| row.2 == FeedDown).unwrap_or_else(|| panic!("{rows:?}"));
+    assert_eq!(down.1, "2024-03-05T16:10", "it is away still: {rows:?}");
+    quotes(&server).await.start_feed(pb::StartFeedRequest {}).await.unwrap();
+    let holds = |row: &&Row| row.0 <= down.0 && down.0 < row.1;
+    let is_back = |rows: &[Row]| rows.iter().find(holds).is_some_and(|row| row.2 == Data);
+    until(&server, "repaired", is_back).await;
+    server.kill().await;
+}
