@@ -60,11 +60,11 @@ impl Scheduled {
 
     /// Runs jobs until the service stops.
     pub(super) fn run(self, lifecycle: &Lifecycle) {
-        let Self { jobs, heartbeat, after_outages } = self;
+        let Self { jobs: service, heartbeat, after_outages } = self;
         if let Some((job_id, outages)) = after_outages {
-            let repairing = jobs.clone().run_after_outages(job_id, outages);
+            let repairing = service.clone().run_after_outages(job_id, outages, jobs::outage);
             drop(lifecycle.spawn("jobs after outages", Box::pin(repairing)));
         }
-        drop(lifecycle.spawn("jobs", Box::pin(jobs.look_after(heartbeat))));
+        drop(lifecycle.spawn("jobs", Box::pin(service.look_after(heartbeat))));
     }
 }

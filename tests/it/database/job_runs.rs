@@ -105,16 +105,19 @@ async fn many_claims_at_once_give_one_run(store: &Store) {
 async fn runs_of_processes_that_died_are_told_as_interrupted(store: &Store) {
     let runs = store.database.job_runs();
     let (own, dead) = (run("own", Some(1), 1), run("dead", Some(2), 1));
-    runs.claim(own.clone(), lease(1, 3)).await.unwrap();
+    runs.claim(own.clone(), lease(1, 8)).await.unwrap();
     runs.claim(dead.clone(), lease(2, 4)).await.unwrap();
     assert_eq!(runs.interrupt(Uuid::from_u128(1), time(9)).await.unwrap(), ["dead"]);
     assert!(runs.interrupt(Uuid::from_u128(1), time(9)).await.unwrap().is_empty());
-    assert_eq!(runs.get(own.run_id).await.unwrap(), Some(own));
+    assert_eq!(runs.get(own.run_id).await.unwrap().as_ref(), Some(&own));
     let told = runs.get(dead.run_id).await.unwrap().unwrap().ended.unwrap();
     assert_eq!((told.outcome, told.at), (JobOutcome::Interrupted, time(4)));
     assert!(!told.message.is_empty());
     let done = end(9, JobOutcome::Succeeded, "");
     assert!(!runs.end(dead.run_id, Uuid::from_u128(2), &done).await.unwrap(), "it is over");
+    // Nobody carries it out: its claim was kept, and the answer was lost.
+    assert_eq!(runs.interrupt(Uuid::from_u128(1), time(10)).await.unwrap(), ["own"]);
+    assert!(runs.get(own.run_id).await.unwrap().unwrap().ended.is_some());
 }
 
 async fn a_schedule_counts_from_when_it_was_new(store: &Store) {

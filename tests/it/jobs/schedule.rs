@@ -10,7 +10,7 @@ use pocketquant::common::messaging::EventBus;
 use pocketquant::common::shutdown::Lifecycle;
 use pocketquant::domain::job::{JobOutcome, MAX_ATTEMPTS};
 use pocketquant::domain::shared::{DomainEvent, EventPayload, Symbol};
-use pocketquant::features::market_data::jobs::{Clock, Job, JobReport, JobService};
+use pocketquant::features::market_data::jobs::{Clock, Job, JobReport, JobService, outage};
 use pocketquant::infrastructure::persistence::{Claim, Database, JobRun, Lease};
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
@@ -181,7 +181,7 @@ async fn a_run_that_a_crash_cut_off_is_tried_again_and_not_for_ever(store: &Stor
         started_at: Scene::at(60),
         ended: None,
     };
-    let lapsed = Lease { owner: Uuid::now_v7(), until: Scene::at(61) };
+    let lapsed = Lease { owner: Uuid::now_v7(), until: Timestamp::UNIX_EPOCH };
     let first = crashed(1);
     let claim = runs.claim(first.clone(), lapsed).await.unwrap();
     assert_eq!(claim, Claim::Claimed(first.clone()));
@@ -309,10 +309,10 @@ async fn outages_that_are_told_together_are_repaired_once_and_later_ones_again(s
     let (database, scene, gate) = (&store.database, Scene::default(), closed());
     let (service, lifecycle) = scene.service(database, &gate);
     let events = EventBus::new();
-    let listening = service.clone().run_after_outages(JOB, events.subscribe());
+    let listening = service.clone().run_after_outages(JOB, events.subscribe(), outage);
     let listening = tokio::spawn(listening);
     scene.set(1, 0);
-    let outage = |minute| DomainEvent {
+    let told = |minute| DomainEvent {
         time: Scene::at(minute),
         payload: EventPayload::GapDetected {
             symbol: Symbol::parse("A:B").unwrap(),
@@ -321,11 +321,11 @@ async fn outages_that_are_told_together_are_repaired_once_and_later_ones_again(s
         },
     };
     for minute in [57, 58, 59] {
-        events.publish(outage(minute));
+        events.publish(told(minute));
     }
     scene.begun.notified().await;
     // One that comes while that run is under way has one of its own.
-    events.publish(outage(61));
+    events.publish(told(61));
     scene.set(1, 2);
     gate.add_permits(1);
     scene.begun.notified().await;
@@ -384,7 +384,7 @@ async fn services_that_share_a_database_run_each_instant_once() {
     scene.set(21, 0);
     let begun = frozen.look().await.unwrap();
     scene.begun.notified().await;
-    let later = Scene::at(21 * 60) + SignedDuration::from_mins(1);
+    let later = Timestamp::now() + SignedDuration::from_mins(1);
     assert_eq!(database.job_runs().interrupt(Uuid::now_v7(), later).await.unwrap(), [JOB]);
     assert_eq!(outcome(&end_of(database, begun[0].run_id).await), JobOutcome::Interrupted);
     while scene.at_once.load(Ordering::SeqCst) > 0 {

@@ -26,6 +26,12 @@ const KEEP_WITHIN: Duration = Duration::from_mins(2);
 /// How long is waited between two tries.
 const KEEP_PAUSE: Duration = Duration::from_secs(1);
 
+/// A lease from now on. It is about the process and not about its schedules: the machine's clock
+/// says when it lapses.
+pub(super) fn lease(owner: Uuid) -> Lease {
+    Lease { owner, until: Timestamp::now().saturating_add(LEASE).unwrap_or(Timestamp::MAX) }
+}
+
 /// A run that this process has claimed.
 pub(super) struct ClaimedRun {
     pub(super) job: Job,
@@ -73,9 +79,7 @@ impl ClaimedRun {
     async fn lost(&self) {
         loop {
             sleep(RENEW_EVERY).await;
-            let until = self.clock.now().saturating_add(LEASE).unwrap_or(Timestamp::MAX);
-            let lease = Lease { owner: self.owner, until };
-            match self.runs.renew(self.record.run_id, lease).await {
+            match self.runs.renew(self.record.run_id, lease(self.owner)).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // Whoever would take the run over needs the database as well.

@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::carry_out::{ClaimedRun, LEASE};
+use super::carry_out::{ClaimedRun, LEASE, lease};
 use super::{Clock, Job, JobError, meter};
 use crate::common::error::with_causes;
 use crate::common::schedule::{newest_run, next_run};
 use crate::common::shutdown::{Lifecycle, TaskPanicked};
 use crate::common::tracing::task_span;
 use crate::domain::job::{DueRun, JobOutcome, LastRun, due_run};
-use crate::infrastructure::persistence::{Claim, Database, DatabaseError, JobRun, JobRuns, Lease};
+use crate::infrastructure::persistence::{Claim, Database, DatabaseError, JobRun, JobRuns};
 use crate::infrastructure::scheduling::Heartbeat;
 
 /// How often the database is asked what other processes did, where nothing is due.
@@ -172,7 +172,7 @@ impl JobService {
             return Err(JobError::Stopping);
         }
         self.interrupt_dead().await?;
-        match self.shared.runs.claim(self.new_run(job, None), self.lease()).await? {
+        match self.shared.runs.claim(self.new_run(job, None), lease(self.shared.owner)).await? {
             Claim::Claimed(run) => {
                 let ended = self.begin(job, run).await.map_err(|_| JobError::Crashed)?;
                 let run = ended.map_err(|_| JobError::Crashed)?;
@@ -221,7 +221,7 @@ impl JobService {
         let last = runs.last_scheduled(job.id()).await?;
         let due = due_run(newest, since, last.as_ref().and_then(last_run));
         let Some(due) = due else { return Ok(None) };
-        runs.claim(self.new_run(job, Some(due)), self.lease()).await.map(Some)
+        runs.claim(self.new_run(job, Some(due)), lease(self.shared.owner)).await.map(Some)
     }
 
     fn new_run(&self, job: &Job, due: Option<DueRun>) -> JobRun {
@@ -267,16 +267,11 @@ impl JobService {
     /// Tells runs of processes that are gone as interrupted.
     async fn interrupt_dead(&self) -> Result<(), DatabaseError> {
         let Shared { runs, owner, .. } = &*self.shared;
-        for job_id in runs.interrupt(*owner, self.now()).await? {
+        for job_id in runs.interrupt(*owner, Timestamp::now()).await? {
             info!(job_id, "a run of the job `{job_id}` was cut off: the process that ran it ended");
             meter::interrupted(&self.shared.jobs, &job_id);
         }
         Ok(())
-    }
-
-    fn lease(&self) -> Lease {
-        let until = self.now().saturating_add(LEASE).unwrap_or(Timestamp::MAX);
-        Lease { owner: self.shared.owner, until }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {

@@ -20,6 +20,7 @@ pub use job::{Clock, Job, JobReport, JobWork};
 pub use job_error::JobError;
 pub use job_service::{JobService, JobTrouble};
 pub use list_jobs::{JobSummary, ListJobs};
+pub use repair::outage;
 pub use run_job::RunJob;
 pub use table::{JobParts, table};
 

@@ -36,25 +36,30 @@ pub(super) async fn repair_missed(repairs: GapRepairs) -> JobReport {
     JobReport::of_many(done, what, failed)
 }
 
+/// When `event` was told, where it is that the feed was away.
+pub fn outage(event: &DomainEvent) -> Option<Timestamp> {
+    matches!(event.payload, EventPayload::GapDetected { .. }).then_some(event.time)
+}
+
 impl JobService {
-    /// Until the service stops: runs the job `job_id` after each outage of the feed that `events`
-    /// tell of. One run stands for all that were told before it began.
-    pub async fn run_after_outages(self, job_id: &str, mut events: Subscription<DomainEvent>) {
+    /// Until the service stops: runs the job `job_id` after each outage that `events` tell of, at
+    /// the time that `outage` says. One run stands for all that were told before it began.
+    pub async fn run_after_outages<E>(
+        self,
+        job_id: &str,
+        mut events: Subscription<E>,
+        outage: fn(&E) -> Option<Timestamp>,
+    ) {
         let stopping = self.stopping();
         let mut covered = Timestamp::MIN;
         while let Some(told) = stopping.run_until_cancelled(events.next()).await {
             let at = match told {
-                Ok(event) if matches!(event.payload, EventPayload::GapDetected { .. }) => {
-                    event.time
-                }
-                Ok(_) => continue,
+                Ok(event) => outage(&event),
                 // One of those that were missed may have been an outage.
-                Err(SubscriptionError::Lagged { .. }) => self.now(),
+                Err(SubscriptionError::Lagged { .. }) => Some(self.now()),
                 Err(SubscriptionError::Closed) => return,
             };
-            if at <= covered {
-                continue;
-            }
+            let Some(at) = at.filter(|at| *at > covered) else { continue };
             if stopping.run_until_cancelled(sleep(SETTLE)).await.is_none() {
                 return;
             }

@@ -7,7 +7,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use uuid::Uuid;
 
-use super::super::job_runs::{Claim, DIED, JobEnd, JobRun};
+use super::super::job_runs::{Claim, DIED, JobEnd, JobRun, own_lapsed};
 use super::super::{Lease, millisecond_before};
 use super::{DEADLINE, DatabaseError, ENGINE, MongoDb, database_error, is_duplicate_key};
 use crate::domain::job::JobOutcome;
@@ -107,10 +107,11 @@ impl JobRuns {
         owner: Uuid,
         now: Timestamp,
     ) -> Result<Vec<String>, DatabaseError> {
-        let lapsed = doc! {
-            "running": true, "owner": { "$ne": owner.to_string() },
-            "leased_until": { "$lt": date(now) },
+        let others = doc! {
+            "owner": { "$ne": owner.to_string() }, "leased_until": { "$lt": date(now) },
         };
+        let own = doc! { "leased_until": { "$lt": date(own_lapsed(now)) } };
+        let lapsed = doc! { "running": true, "$or": [others, own] };
         let ended = doc! {
             "ended_at": { "$max": ["$started_at", "$leased_until"] },
             "outcome": JobOutcome::Interrupted.as_str(), "message": DIED,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use uuid::Uuid;
 
-use super::super::job_runs::{Claim, DIED, JobEnd, JobRun};
+use super::super::job_runs::{Claim, DIED, JobEnd, JobRun, own_lapsed};
 use super::super::{Lease, millisecond_before};
 use super::{DatabaseError, Sqlite, database_error, immediate};
 use crate::domain::job::JobOutcome;
@@ -117,11 +117,13 @@ impl JobRuns {
         now: Timestamp,
     ) -> Result<Vec<String>, DatabaseError> {
         let sql = "UPDATE job_runs SET ended_at = MAX(started_at, MIN(leased_until, ?2)), \
-             outcome = ?3, message = ?4 WHERE owner <> ?1 AND ended_at IS NULL RETURNING job_id";
+             outcome = ?3, message = ?4 WHERE ended_at IS NULL \
+             AND (owner <> ?1 OR leased_until < ?5) RETURNING job_id";
         self.0
             .write(move |connection| {
                 let interrupted = JobOutcome::Interrupted.as_str();
-                let row = params![owner.to_string(), millisecond_before(now), interrupted, DIED];
+                let (at, own) = (millisecond_before(now), millisecond_before(own_lapsed(now)));
+                let row = params![owner.to_string(), at, interrupted, DIED, own];
                 let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
                 let ended = statement.query_map(row, |row| row.get(0)).map_err(database_error)?;
                 ended.collect::<Result<_, _>>().map_err(database_error)
