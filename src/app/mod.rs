@@ -21,6 +21,7 @@ use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::features::market_data::coverage::GapRepairs;
+use crate::features::market_data::jobs as job_slice;
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
@@ -40,6 +41,7 @@ mod access;
 mod connect;
 mod guard;
 mod health;
+mod jobs;
 mod server;
 mod stop;
 mod telemetry;
@@ -72,6 +74,8 @@ pub struct App {
     idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
+    /// What runs by schedule, where anything does.
+    jobs: Option<jobs::Scheduled>,
     ledger: CoverageLedger,
     database: Database,
     lifecycle: Lifecycle,
@@ -109,8 +113,7 @@ impl App {
         let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let live = LiveSeries::default();
         let (announcer, untold) = Announcer::new(database.clone());
-        let ledger =
-            CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
+        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -124,31 +127,14 @@ impl App {
             spool,
             lifecycle: lifecycle.clone(),
         };
-        let epoch = Timestamp::now().as_microsecond();
-        let quotes = QuoteService::start_up(parts, feed_options(&settings, pace.streams), epoch);
-        let quotes = Box::pin(quotes).await.map_err(|error| StartError::of(&error))?;
-        let health = health::coordinator(&database, &cache, &quotes).await;
-        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
+        let syncs = sync_service(&parts);
+        let repairs = gap_repairs(&parts, &syncs);
+        let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
+        let scheduled = jobs::Scheduled::start(&settings, &jobs, &announcer).await?;
+        let quotes = Box::pin(start_quotes(parts, &settings, pace.streams)).await?;
         let server = server_info(&settings, &database, &cache, &*provider);
-        let records = IdempotencyRecords::new(&database, &cache);
-        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
-        let syncs = SyncService::new(SyncServiceParts {
-            database: database.clone(),
-            cache: series_cache.clone(),
-            provider,
-            sessions: sessions.clone(),
-            live: live.clone(),
-            ledger: ledger.clone(),
-            announcer: announcer.clone(),
-            lifecycle: lifecycle.clone(),
-        });
-        let repairs = GapRepairs::new(
-            database.clone(),
-            sessions.clone(),
-            live.clone(),
-            ledger.clone(),
-            syncs.clone(),
-        );
+        let records = Arc::new(IdempotencyRecords::new(&database, &cache));
+        let idempotency = Idempotency::new(records, &lifecycle);
         let hooks = WebhookService::new(
             database.clone(),
             announcer,
@@ -160,6 +146,9 @@ impl App {
         let hooks = hooks.map_err(|error| StartError::of(&error))?;
         hooks.start(untold, &lifecycle);
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
+        let watched = scheduled.as_ref().map(|_| &jobs);
+        let health = health::coordinator(&database, &cache, &quotes, watched).await;
+        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes, &jobs));
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
@@ -179,6 +168,7 @@ impl App {
         );
         let builder = webhooks::register(builder, &hooks);
         let builder = coverage::register(builder, &repairs);
+        let builder = job_slice::register(builder, &jobs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
             listener,
@@ -187,6 +177,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            jobs: scheduled,
             ledger,
             database,
             lifecycle,
@@ -210,6 +201,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            jobs,
             ledger,
             database,
             lifecycle,
@@ -228,6 +220,9 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
+        if let Some(jobs) = jobs {
+            jobs.run(&lifecycle);
+        }
         drop(lifecycle.spawn("coverage ledger", ledger.run(lifecycle.token())));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
@@ -271,6 +266,36 @@ fn server_info(
         cache: cache.engine(),
         provider: provider.name(),
     }
+}
+
+async fn start_quotes(
+    parts: QuoteServiceParts,
+    settings: &Settings,
+    streams: StreamPace,
+) -> Result<QuoteService, StartError> {
+    let epoch = Timestamp::now().as_microsecond();
+    let quotes = QuoteService::start_up(parts, feed_options(settings, streams), epoch);
+    quotes.await.map_err(|error| StartError::of(&error))
+}
+
+/// Syncs with what the feed works with.
+fn sync_service(parts: &QuoteServiceParts) -> SyncService {
+    SyncService::new(SyncServiceParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        provider: Arc::clone(&parts.history),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        ledger: parts.ledger.clone(),
+        announcer: parts.announcer.clone(),
+        lifecycle: parts.lifecycle.clone(),
+    })
+}
+
+/// Repairs with what the feed works with.
+fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
+    let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
+    GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

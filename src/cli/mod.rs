@@ -15,6 +15,7 @@ mod feed;
 mod follow_sync;
 mod health;
 mod info;
+mod jobs;
 mod key;
 mod keys;
 mod migrate;
@@ -85,6 +86,7 @@ enum Command {
     Search(search::Search),
     Webhooks(webhooks::Webhooks),
     Events(events::Events),
+    Jobs(jobs::Jobs),
     Info(info::Info),
     Health(health::Health),
     Keys(keys::Keys),
@@ -145,6 +147,7 @@ impl Cli {
             Command::Search(command) => until_stopped(command.run(outer)).await,
             Command::Webhooks(command) => until_stopped(command.run(outer)).await,
             Command::Events(command) => until_stopped(command.run(outer)).await,
+            Command::Jobs(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,
             Command::Health(command) => until_stopped(command.run(outer)).await,
         }

@@ -198,6 +198,8 @@ pub const HEALTH_LIVENESS: &str = "liveness";
 pub const HEALTH_DATABASE: &str = "database";
 /// The health name of the feed.
 pub const HEALTH_FEED: &str = "feed";
+/// The health name of the jobs.
+pub const HEALTH_JOBS: &str = "jobs";
 /// The health name of the cache.
 pub const HEALTH_CACHE: &str = "cache";
 /// The provider that bars come from, as it is stored.

@@ -2,6 +2,7 @@
 pub mod http_client;
 pub mod interfaces;
 pub mod persistence;
+pub mod scheduling;
 pub mod spool;
 pub mod tls;
 pub mod tradingview;

@@ -9,6 +9,7 @@ use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::{System, SystemServer};
 use pocketquant::proto::v1::{
     GetHealthRequest, GetHealthResponse, GetServerInfoRequest, GetServerInfoResponse,
+    ListJobsRequest, ListJobsResponse, RunJobRequest, RunJobResponse,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -75,6 +76,17 @@ impl System for Fake {
         &self,
         _: Request<pb::DeleteWebhookRequest>,
     ) -> Result<Response<()>, Status> {
+        std::future::pending().await
+    }
+
+    async fn list_jobs(
+        &self,
+        _: Request<ListJobsRequest>,
+    ) -> Result<Response<ListJobsResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn run_job(&self, _: Request<RunJobRequest>) -> Result<Response<RunJobResponse>, Status> {
         std::future::pending().await
     }
 }

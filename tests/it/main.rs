@@ -31,6 +31,7 @@ mod health;
 mod history;
 mod http_client;
 mod idempotency;
+mod jobs;
 mod limits;
 mod live;
 mod live_clock;

@@ -93,6 +93,12 @@ metrics! {
         "From a sync's start, waiting included, to its end";
     SYNC_BARS Counter "pocketquant_sync_bars_total" "bars" ["kind"]
         "Bars that syncs fetched, by kind: inserted, updated, unchanged, rejected";
+    JOB_RUNS Counter "pocketquant_job_runs_total" "runs" ["name", "outcome"]
+        "Runs of jobs that ended, by the job's name: succeeded, partial, failed, timed_out, interrupted (by a stop or a crash)";
+    JOB_DURATION Histogram "pocketquant_job_run_duration_seconds" "seconds" ["name"]
+        "What a run of a job took";
+    JOB_NEXT_RUN Gauge "pocketquant_job_next_run_timestamp_seconds" "Unix time" ["name"]
+        "When a job runs next by itself; 0 where it does not";
     PROVIDER_PAGES Counter "pocketquant_provider_pages_total" "pages" ["outcome"]
         "Pages of history that the provider was asked for: ok, error, cancelled";
     PROVIDER_PAGE_DURATION Histogram "pocketquant_provider_page_duration_seconds" "seconds" []

@@ -20,6 +20,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "failures",
     "holidays",
     "interval",
+    "job_id",
     "key",
     "keys",
     "limit",

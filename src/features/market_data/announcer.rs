@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::event_json;
 use crate::common::constants::{EVENT_QUEUE, LISTED_EVENTS};
-use crate::common::messaging::EventBus;
+use crate::common::messaging::{EventBus, Subscription};
 use crate::common::metrics::table::WEBHOOK_EVENTS_LOST;
 use crate::common::tracing::CorrelationId;
 use crate::domain::shared::{DomainEvent, EventPayload, Interval, Symbol};
@@ -98,6 +98,11 @@ impl Announcer {
         if self.has_webhooks() {
             self.shared.logged.notify_one();
         }
+    }
+
+    /// Listens from the next event on.
+    pub fn subscribe(&self) -> Subscription<Announced> {
+        self.shared.events.subscribe()
     }
 
     /// The newest events, at most `limit`, the newest first.

@@ -8,6 +8,7 @@ pub mod coverage;
 mod coverage_ledger;
 mod event_json;
 pub mod grpc;
+pub mod jobs;
 mod live_series;
 pub mod ohlcv;
 mod page_token;

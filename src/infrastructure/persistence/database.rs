@@ -8,8 +8,8 @@ use tokio_util::task::TaskTracker;
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
 use super::{
-    BarLog, Bars, Coverage, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
-    WebhookOutbox, Webhooks,
+    BarLog, Bars, Coverage, DatabaseError, FeedState, JobRuns, Subscriptions, Symbols,
+    SyncStatuses, Syncs, WebhookOutbox, Webhooks,
 };
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
@@ -167,5 +167,10 @@ impl Database {
     /// What is to be sent there.
     pub fn webhook_outbox(&self) -> WebhookOutbox {
         WebhookOutbox::new(&self.engine)
+    }
+
+    /// Which jobs ran for which instants.
+    pub fn job_runs(&self) -> JobRuns {
+        JobRuns::new(&self.engine)
     }
 }

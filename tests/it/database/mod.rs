@@ -4,6 +4,7 @@ mod bar_log;
 mod bars;
 mod coverage;
 mod feed;
+mod job_runs;
 mod model;
 mod mongodb;
 mod mongodb_log;

@@ -5,6 +5,7 @@ use tonic::Request;
 use crate::common::grpc::{GrpcResult, command, command_withholding, query};
 use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
+use crate::features::market_data::jobs::{ListJobs, RunJob};
 use crate::features::market_data::status::{GetHealth, GetServerInfo};
 use crate::features::market_data::webhooks::{
     CreateWebhook, DeleteWebhook, EnableWebhook, ListDeliveries, ListEvents, ListWebhooks,
@@ -82,5 +83,16 @@ impl System for SystemGrpc {
         request: Request<pb::ListDeliveriesRequest>,
     ) -> GrpcResult<pb::ListDeliveriesResponse> {
         query::<ListDeliveries, _, _>(&self.mediator, request).await
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<pb::ListJobsRequest>,
+    ) -> GrpcResult<pb::ListJobsResponse> {
+        query::<ListJobs, _, _>(&self.mediator, request).await
+    }
+
+    async fn run_job(&self, request: Request<pb::RunJobRequest>) -> GrpcResult<pb::RunJobResponse> {
+        command::<RunJob, _, _>(&self.mediator, &self.idempotency, request).await
     }
 }

@@ -14,7 +14,8 @@ use mongodb::options::IndexOptions;
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
 use super::{
-    bar_log, coverage, idempotency, subscriptions, symbols, sync_status, syncs, webhook_outbox, webhooks,
+    bar_log, coverage, idempotency, job_runs, subscriptions, symbols, sync_status, syncs,
+    webhook_outbox, webhooks,
 };
 
 /// `NamespaceExists`: another process was faster.
@@ -72,7 +73,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 11] {
+fn layouts() -> [Layout; 12] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
@@ -128,6 +129,7 @@ fn layouts() -> [Layout; 11] {
         coverage_layout(),
         Layout { name: webhooks::COLLECTION, indexes: Vec::new(), validator: webhook_schema() },
         outbox_layout(),
+        job_layout(),
     ]
 }
 
@@ -146,6 +148,30 @@ fn outbox_layout() -> Layout {
             ),
         ],
         validator: outbox_schema(),
+    }
+}
+
+/// One run under way a job, and one an instant and attempt.
+fn job_layout() -> Layout {
+    let index = |name, keys, partial: Option<Document>| Index {
+        name,
+        keys,
+        unique: partial.is_some(),
+        partial,
+        expires: false,
+    };
+    Layout {
+        name: job_runs::COLLECTION,
+        indexes: vec![
+            index("idx_job_runs_running", doc! { "job_id": 1 }, Some(doc! { "running": true })),
+            index(
+                "idx_job_runs_instant",
+                doc! { "job_id": 1, "instant": -1, "attempt": -1 },
+                Some(doc! { "instant": { "$exists": true } }),
+            ),
+            index("idx_job_runs_started", doc! { "job_id": 1, "started_at": -1 }, None),
+        ],
+        validator: job_schema(),
     }
 }
 
@@ -374,6 +400,19 @@ fn outbox_schema() -> Document {
             "state": { "enum": ["pending", "delivered", "failed"] },
             "next_attempt_at": &date, "created_at": &date,
             "leased_until": optional("date"), "ended_at": optional("date"),
+        },
+    )
+}
+
+fn job_schema() -> Document {
+    let date = doc! { "bsonType": "date" };
+    schema(
+        &["job_id", "attempt", "started_at", "owner", "leased_until"],
+        doc! {
+            "job_id": text(), "instant": &date, "attempt": { "bsonType": ["int", "long"] },
+            "started_at": &date, "owner": text(), "leased_until": &date, "ended_at": &date,
+            "outcome": { "enum": ["succeeded", "partial", "failed", "timed_out", "interrupted"] },
+            "message": text(),
         },
     )
 }

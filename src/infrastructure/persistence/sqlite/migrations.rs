@@ -192,6 +192,28 @@ const MIGRATIONS: &[&str] = &[
             UNION ALL SELECT exchange, symbol, interval, 'connected', connected FROM coverage
             UNION ALL SELECT exchange, symbol, interval, 'down', down FROM coverage
         ), json_each(ranges) AS stretch;",
+    // 6: since when jobs have their schedules, and their runs. No instant: somebody asked for it.
+    "CREATE TABLE jobs (
+        job_id           TEXT PRIMARY KEY,
+        schedule         TEXT NOT NULL,
+        since            INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE job_runs (
+        run_id           TEXT PRIMARY KEY,
+        job_id           TEXT NOT NULL,
+        instant          INTEGER,
+        attempt          INTEGER NOT NULL,
+        started_at       INTEGER NOT NULL,
+        owner            TEXT NOT NULL,
+        leased_until     INTEGER NOT NULL,
+        ended_at         INTEGER,
+        outcome          TEXT,
+        message          TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX job_runs_running ON job_runs (job_id) WHERE ended_at IS NULL;
+    CREATE UNIQUE INDEX job_runs_instant ON job_runs (job_id, instant, attempt)
+        WHERE instant IS NOT NULL;
+    CREATE INDEX job_runs_started ON job_runs (job_id, started_at);",
     // 7: webhooks and what is to be sent to them; lists have commas between their names.
     "CREATE TABLE webhooks (
         webhook_id       TEXT PRIMARY KEY,

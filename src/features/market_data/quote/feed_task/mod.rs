@@ -32,7 +32,6 @@ use super::hub::Hub;
 use super::job::Job;
 use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
-use super::retention;
 use super::scribe::Scribe;
 use super::writer::{Standing, Writer};
 use crate::domain::ohlcv::Bar;
@@ -151,9 +150,6 @@ impl FeedTask {
         let (notes, to_note) = mpsc::unbounded_channel();
         let noting = presence::take_notes(parts.ledger.clone(), to_note);
         drop(parts.lifecycle.spawn("coverage notes", Box::pin(noting)));
-        let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
-        let trim = retention::run(database, options.log_retention, stopping);
-        drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
             repairs: Repairs::new(&parts, fetches.clone()),
