@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 
 use super::seed::{DAYS, Days};
+use crate::domain::ohlcv::services::RepairedBar;
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
