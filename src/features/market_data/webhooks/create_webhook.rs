@@ -52,6 +52,8 @@ impl Handler<CreateWebhook> for CreateWebhookHandler {
         if database.webhooks().list().await?.len() >= MAX_WEBHOOKS {
             return Err(WebhookError::TooMany);
         }
+        // As it is kept, so that every answer says the same.
+        let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond());
         let secret = command.secret.unwrap_or_else(WebhookSecret::generate);
         let webhook = Webhook {
             id: Uuid::now_v7(),
@@ -61,7 +63,7 @@ impl Handler<CreateWebhook> for CreateWebhookHandler {
             symbols: command.symbols,
             intervals: command.intervals,
             secret: secret.expose().clone(),
-            created_at: Timestamp::now(),
+            created_at: now.unwrap_or_default(),
             disabled: None,
             cursor: database.bar_log().head().await?.last(),
             dropped: 0,
