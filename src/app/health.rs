@@ -1,17 +1,23 @@
 //! What is checked, and what depends on it.
 
-use crate::common::constants::{HEALTH_CACHE, HEALTH_DATABASE, HEALTH_FEED};
+use crate::common::constants::{HEALTH_CACHE, HEALTH_DATABASE, HEALTH_FEED, HEALTH_JOBS};
 use crate::common::health::{Check, HealthCoordinator};
+use crate::features::market_data::jobs::JobService;
 use crate::features::market_data::quote::QuoteService;
 use crate::infrastructure::persistence::{Cache, Database};
 
-/// Checks the database, which is required, the cache and the feed.
+/// Checks the database, which is required, the cache, the feed, and the jobs where there are any.
 pub(super) async fn coordinator(
     database: &Database,
     cache: &Cache,
     quotes: &QuoteService,
+    jobs: Option<&JobService>,
 ) -> HealthCoordinator {
     let (database, cache, quotes) = (database.clone(), cache.clone(), quotes.clone());
+    let jobs = match jobs.cloned() {
+        Some(jobs) => Check::optional(HEALTH_JOBS, move || std::future::ready(jobs.health())),
+        None => Check::disabled(HEALTH_JOBS),
+    };
     HealthCoordinator::builder()
         .service("pocketquant.v1.MarketData")
         .service("pocketquant.v1.QuoteStream")
@@ -25,6 +31,7 @@ pub(super) async fn coordinator(
             async move { cache.ping().await }
         }))
         .check(Check::optional(HEALTH_FEED, move || std::future::ready(quotes.health())))
+        .check(jobs)
         .build()
         .await
 }

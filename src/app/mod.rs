@@ -17,11 +17,11 @@ use crate::common::grpc::transport::{Transport, raise_descriptor_limit};
 use crate::common::health::HealthCoordinator;
 use crate::common::idempotency::Idempotency;
 use crate::common::mediator::Mediator;
-use crate::common::messaging::EventBus;
 use crate::common::metrics::MetricsServer;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};
 use crate::domain::ohlcv::services::{BarRules, FeedClock};
 use crate::features::market_data::coverage::GapRepairs;
+use crate::features::market_data::jobs as job_slice;
 use crate::features::market_data::quote::{
     FeedOptions, QuoteService, QuoteServiceParts, StreamPace,
 };
@@ -29,8 +29,10 @@ use crate::features::market_data::status::ServerInfo;
 use crate::features::market_data::symbols::SymbolParts;
 use crate::features::market_data::sync::{SyncService, SyncServiceParts};
 use crate::features::market_data::takeover::{self, TakeoverReport};
+use crate::features::market_data::webhooks::{WebhookPace, WebhookService};
 use crate::features::market_data::{
-    CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
+    Announcer, CoverageLedger, LiveSeries, Sessions, coverage, ohlcv, quote, status, symbols, sync,
+    webhooks,
 };
 use crate::infrastructure::interfaces::{HistoryProvider, SymbolDirectory};
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
@@ -39,6 +41,7 @@ mod access;
 mod connect;
 mod guard;
 mod health;
+mod jobs;
 mod server;
 mod stop;
 mod telemetry;
@@ -71,6 +74,8 @@ pub struct App {
     idempotency: Idempotency,
     health: HealthCoordinator,
     syncs: SyncService,
+    /// What runs by schedule, where anything does.
+    jobs: Option<jobs::Scheduled>,
     ledger: CoverageLedger,
     database: Database,
     lifecycle: Lifecycle,
@@ -79,14 +84,23 @@ pub struct App {
     metrics: Option<(MetricsServer, TcpListener)>,
 }
 
+/// What settings do not say, and tests do.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// How streams speak, and are listened to.
+    pub streams: StreamPace,
+    /// How events are sent to webhooks.
+    pub webhooks: WebhookPace,
+}
+
 impl App {
     /// Connects to all that `settings` name and binds the address.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        Self::start_paced(settings, StreamPace::default()).await
+        Self::start_paced(settings, Pace::default()).await
     }
 
-    /// The same, with streams that speak, and are listened to, at another pace.
-    pub async fn start_paced(settings: Settings, streams: StreamPace) -> Result<Self, StartError> {
+    /// The same at another pace.
+    pub async fn start_paced(settings: Settings, pace: Pace) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let lifecycle = Lifecycle::new();
         let Connected { database, cache, provider, files, spool, listener, address, metrics } =
@@ -96,8 +110,10 @@ impl App {
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
-        let (live, events) = (LiveSeries::default(), EventBus::new());
-        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), events.clone());
+        let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
+        let live = LiveSeries::default();
+        let (announcer, untold) = Announcer::new(database.clone());
+        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
         let parts = QuoteServiceParts {
             database: database.clone(),
             cache: cache.clone(),
@@ -107,25 +123,40 @@ impl App {
             history: Arc::clone(&provider) as _,
             live: live.clone(),
             ledger: ledger.clone(),
-            events,
+            announcer: announcer.clone(),
             spool,
             lifecycle: lifecycle.clone(),
         };
         let syncs = sync_service(&parts);
         let repairs = gap_repairs(&parts, &syncs);
-        let symbols = symbol_parts(&parts, &syncs, Arc::clone(&provider) as _);
-        let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
-        let health = health::coordinator(&database, &cache, &quotes).await;
-        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes));
+        let symbols = symbol_parts(&parts, &syncs, directory);
+        let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
+        let scheduled = jobs::Scheduled::start(&settings, &jobs, &announcer).await?;
+        let quotes = Box::pin(start_quotes(parts, &settings, pace.streams)).await?;
         let server = server_info(&settings, &database, &cache, &*provider);
-        let records = IdempotencyRecords::new(&database, &cache);
-        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
+        let records = Arc::new(IdempotencyRecords::new(&database, &cache));
+        let idempotency = Idempotency::new(records, &lifecycle);
+        let hooks = WebhookService::new(
+            database.clone(),
+            announcer,
+            sessions.clone(),
+            &settings.webhook_networks,
+            pace.webhooks,
+            &lifecycle,
+        );
+        let hooks = hooks.map_err(|error| StartError::of(&error))?;
+        hooks.start(untold, &lifecycle);
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
+        let watched = scheduled.as_ref().map(|_| &jobs);
+        let health = health::coordinator(&database, &cache, &quotes, watched).await;
+        let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes, &jobs));
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, symbols, &quotes);
+        let builder = webhooks::register(builder, &hooks);
         let builder = coverage::register(builder, &repairs);
+        let builder = job_slice::register(builder, &jobs);
         let mediator = quote::register(builder, &quotes).build();
         Ok(Self {
             listener,
@@ -134,6 +165,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            jobs: scheduled,
             ledger,
             database,
             lifecycle,
@@ -157,6 +189,7 @@ impl App {
             idempotency,
             health,
             syncs,
+            jobs,
             ledger,
             database,
             lifecycle,
@@ -175,6 +208,9 @@ impl App {
             telemetry::serve(metrics, &lifecycle);
         }
         drop(lifecycle.spawn("syncs", syncs.look_after()));
+        if let Some(jobs) = jobs {
+            jobs.run(&lifecycle);
+        }
         drop(lifecycle.spawn("coverage ledger", ledger.run(lifecycle.token())));
         drop(lifecycle.spawn("takeover", report_takeover(database.clone())));
         let (draining, closing) = (transport.draining(), transport.closing());
@@ -239,7 +275,7 @@ fn sync_service(parts: &QuoteServiceParts) -> SyncService {
         sessions: parts.sessions.clone(),
         live: parts.live.clone(),
         ledger: parts.ledger.clone(),
-        events: parts.events.clone(),
+        announcer: parts.announcer.clone(),
         lifecycle: parts.lifecycle.clone(),
     })
 }

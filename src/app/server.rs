@@ -52,7 +52,7 @@ pub(super) fn service(
     let quotes = QuoteStreamServer::new(quotes)
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
-    let system = SystemServer::new(SystemGrpc::new(mediator.clone()))
+    let system = SystemServer::new(SystemGrpc::new(mediator.clone(), idempotency.clone()))
         .max_decoding_message_size(MAX_REQUEST_BYTES)
         .max_encoding_message_size(MAX_RESPONSE_BYTES);
     let reflection = || {

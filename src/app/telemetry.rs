@@ -9,6 +9,7 @@ use crate::common::error::with_causes;
 use crate::common::metrics::table::BUILD_INFO;
 use crate::common::metrics::{self, MetricsServer, Recorder};
 use crate::common::shutdown::Lifecycle;
+use crate::features::market_data::jobs::JobService;
 use crate::features::market_data::quote::QuoteService;
 use crate::infrastructure::persistence::{Cache, Database};
 
@@ -37,13 +38,15 @@ impl Metrics {
         database: &Database,
         cache: &Cache,
         quotes: &QuoteService,
+        jobs: &JobService,
     ) -> (MetricsServer, TcpListener) {
         let version = env!("CARGO_PKG_VERSION");
         BUILD_INFO.with([version, database.engine(), cache.engine()]).set(1.0);
-        let (database, quotes) = (database.clone(), quotes.clone());
+        let (database, quotes, jobs) = (database.clone(), quotes.clone(), jobs.clone());
         let server = MetricsServer::new(self.recorder)
             .observe(move || quotes.observe())
-            .observe(move || database.observe());
+            .observe(move || database.observe())
+            .observe(move || jobs.observe());
         (server, self.listener)
     }
 }

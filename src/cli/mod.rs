@@ -8,12 +8,14 @@ mod cancel;
 mod client;
 mod coverage;
 mod demo;
+mod events;
 mod export;
 mod failure;
 mod feed;
 mod follow_sync;
 mod health;
 mod info;
+mod jobs;
 mod key;
 mod keys;
 mod migrate;
@@ -36,6 +38,7 @@ mod sync_report;
 mod target;
 mod times;
 mod watch;
+mod webhooks;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -81,6 +84,9 @@ enum Command {
     Status(status::Status),
     Symbols(Box<symbols::Symbols>),
     Search(search::Search),
+    Webhooks(webhooks::Webhooks),
+    Events(events::Events),
+    Jobs(jobs::Jobs),
     Info(info::Info),
     Health(health::Health),
     Keys(keys::Keys),
@@ -139,6 +145,9 @@ impl Cli {
             Command::Status(command) => until_stopped(command.run(outer)).await,
             Command::Symbols(command) => until_stopped(command.run(outer)).await,
             Command::Search(command) => until_stopped(command.run(outer)).await,
+            Command::Webhooks(command) => until_stopped(command.run(outer)).await,
+            Command::Events(command) => until_stopped(command.run(outer)).await,
+            Command::Jobs(command) => until_stopped(command.run(outer)).await,
             Command::Info(command) => until_stopped(command.run(outer)).await,
             Command::Health(command) => until_stopped(command.run(outer)).await,
         }

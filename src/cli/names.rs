@@ -68,6 +68,19 @@ pub(super) fn sync_state_text(value: i32) -> &'static str {
     }
 }
 
+/// The text of how a run of a job ended.
+pub(super) fn job_outcome_text(value: i32) -> &'static str {
+    match pb::JobOutcome::try_from(value) {
+        Ok(pb::JobOutcome::Running) => "running",
+        Ok(pb::JobOutcome::Succeeded) => "succeeded",
+        Ok(pb::JobOutcome::Partial) => "partial",
+        Ok(pb::JobOutcome::Failed) => "failed",
+        Ok(pb::JobOutcome::TimedOut) => "timed_out",
+        Ok(pb::JobOutcome::Interrupted) => "interrupted",
+        Ok(pb::JobOutcome::Unspecified) | Err(_) => "unknown",
+    }
+}
+
 /// The text of how the feed is.
 pub(super) fn connection_state_text(value: i32) -> &'static str {
     match pb::ConnectionState::try_from(value) {

@@ -97,6 +97,20 @@ pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 pub const EVENT_HISTORY: usize = 50;
 /// Events that wait for a subscriber of the bus before it is told that it missed some.
 pub const EVENT_QUEUE: usize = 1_024;
+/// Domain events that `ListEvents` can answer with.
+pub const LISTED_EVENTS: i32 = 1_000;
+/// Events that `ListEvents` answers with when the request names no limit.
+pub const DEFAULT_EVENTS_LIMIT: i32 = 50;
+/// Webhooks at most.
+pub const MAX_WEBHOOKS: usize = 100;
+/// Events that wait for a webhook before bars for it wait in the bar log.
+pub const MAX_WAITING_BARS: u64 = 1_000;
+/// Events that wait for a webhook at most, but for those of the last seconds.
+pub const MAX_WAITING_EVENTS: u32 = 10_000;
+/// Deliveries to a webhook that are kept after they have ended.
+pub const KEPT_DELIVERIES: u32 = 1_000;
+/// Longest description of a webhook, in characters.
+pub const MAX_WEBHOOK_DESCRIPTION: usize = 500;
 /// Connections to the server altogether; fewer where the process may open fewer files.
 pub const MAX_CONNECTIONS: u32 = 10_000;
 /// Calls and streams that one connection may have open; a client waits for a free one.
@@ -184,6 +198,8 @@ pub const HEALTH_LIVENESS: &str = "liveness";
 pub const HEALTH_DATABASE: &str = "database";
 /// The health name of the feed.
 pub const HEALTH_FEED: &str = "feed";
+/// The health name of the jobs.
+pub const HEALTH_JOBS: &str = "jobs";
 /// The health name of the cache.
 pub const HEALTH_CACHE: &str = "cache";
 /// The provider that bars come from, as it is stored.

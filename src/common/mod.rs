@@ -11,5 +11,6 @@ pub mod mediator;
 pub mod messaging;
 pub mod metrics;
 pub mod rate_limit;
+pub mod schedule;
 pub mod shutdown;
 pub mod tracing;

@@ -4,6 +4,7 @@
 //! again. It knows no provider, no database and no wire format.
 
 pub mod coverage;
+pub mod job;
 pub mod ohlcv;
 pub mod quote;
 pub mod shared;

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use pocketquant::common::grpc::{CallLayer, Load, Methods};
+use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::{System, SystemServer};
 use pocketquant::proto::v1::{
     GetHealthRequest, GetHealthResponse, GetServerInfoRequest, GetServerInfoResponse,
+    ListJobsRequest, ListJobsResponse, RunJobRequest, RunJobResponse,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -32,6 +34,59 @@ impl System for Fake {
         &self,
         _: Request<GetServerInfoRequest>,
     ) -> Result<Response<GetServerInfoResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn list_events(
+        &self,
+        _: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn create_webhook(
+        &self,
+        _: Request<pb::CreateWebhookRequest>,
+    ) -> Result<Response<pb::Webhook>, Status> {
+        std::future::pending().await
+    }
+
+    async fn list_webhooks(
+        &self,
+        _: Request<pb::ListWebhooksRequest>,
+    ) -> Result<Response<pb::ListWebhooksResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn enable_webhook(
+        &self,
+        _: Request<pb::EnableWebhookRequest>,
+    ) -> Result<Response<pb::Webhook>, Status> {
+        std::future::pending().await
+    }
+
+    async fn list_deliveries(
+        &self,
+        _: Request<pb::ListDeliveriesRequest>,
+    ) -> Result<Response<pb::ListDeliveriesResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn delete_webhook(
+        &self,
+        _: Request<pb::DeleteWebhookRequest>,
+    ) -> Result<Response<()>, Status> {
+        std::future::pending().await
+    }
+
+    async fn list_jobs(
+        &self,
+        _: Request<ListJobsRequest>,
+    ) -> Result<Response<ListJobsResponse>, Status> {
+        std::future::pending().await
+    }
+
+    async fn run_job(&self, _: Request<RunJobRequest>) -> Result<Response<RunJobResponse>, Status> {
         std::future::pending().await
     }
 }

@@ -43,7 +43,7 @@ async fn every_rpc_in_the_contract_reaches_a_handler() {
             }
         }
     }
-    assert_eq!(called, 29);
+    assert_eq!(called, 37);
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn the_server_tells_what_runs_and_how_it_is() {
     let health = app.system.get_health(pb::GetHealthRequest {}).await.unwrap().into_inner();
     assert_eq!(health.status(), pb::HealthStatus::Serving);
     let names: Vec<_> = health.dependencies.iter().map(|each| each.name.as_str()).collect();
-    assert_eq!(names, ["database", "cache", "feed"]);
+    assert_eq!(names, ["database", "cache", "feed", "jobs"]);
 
     let mut probe = tonic_health::pb::health_client::HealthClient::new(app.channel.clone());
     for name in [

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use pocketquant::proto::v1::Interval;
-use pocketquant::proto::v1::SyncSymbolRequest;
+use pocketquant::proto::v1::system_client::SystemClient;
+use pocketquant::proto::v1::{CreateWebhookRequest, SyncSymbolRequest};
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -50,15 +51,29 @@ async fn run(
     said
 }
 
-/// Starts a server that logs everything, syncs through it with `key` and with a wrong key, and
-/// searches its log.
+/// A webhook whose secret, and whose place, nobody else is to know.
+async fn create_webhook(channel: Channel, key: &str) {
+    // Nobody is there: what is said of that names neither.
+    let mut request = Request::new(CreateWebhookRequest {
+        url: format!("http://127.0.0.1:1/{}?token={}", secret("Path"), secret("Query")),
+        secret: Some(format!("whsec_{}", PLANTED.repeat(4))),
+        ..Default::default()
+    });
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    SystemClient::new(channel).create_webhook(request).await.unwrap();
+}
+
+/// Starts a server that logs everything, syncs through it with `key` and with a wrong key, with a
+/// webhook that is told of it, and searches its log.
 async fn serve(simulator: &SimulatorProcess, settings: &[(&str, String)], key: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut all: BTreeMap<String, String> = simulator.settings();
     all.insert("LOG_LEVEL".to_owned(), "trace".to_owned());
+    all.insert("WEBHOOK_ALLOWED_NETWORKS".to_owned(), "127.0.0.0/8".to_owned());
     all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let server = Server::start(folder.path(), &all).await;
     let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+    create_webhook(channel.clone(), key).await;
     let mut client = pocketquant::proto::v1::market_data_client::MarketDataClient::new(channel);
     for key in [key, &format!("id.{}", secret("Wrong"))] {
         let mut request = Request::new(SyncSymbolRequest {

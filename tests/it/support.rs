@@ -7,9 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use pocketquant::app::App;
+use pocketquant::app::{App, Pace};
 use pocketquant::common::config::Settings;
 use pocketquant::features::market_data::quote::StreamPace;
+use pocketquant::features::market_data::webhooks::WebhookPace;
 use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
@@ -95,7 +96,7 @@ pub struct TestApp {
     stop: Option<DropGuard>,
     data_dir: Arc<TempDir>,
     changed: Vec<(String, String)>,
-    pace: StreamPace,
+    pace: Pace,
 }
 
 impl TestApp {
@@ -114,7 +115,26 @@ impl TestApp {
         engine: Engine,
         simulator: &TestSimulator,
         changed: &[(&str, &str)],
-        pace: StreamPace,
+        streams: StreamPace,
+    ) -> Self {
+        Self::at(engine, simulator, changed, Pace { streams, ..Pace::default() }).await
+    }
+
+    /// The same, with webhooks that are sent to at another pace.
+    pub async fn with_webhooks(
+        engine: Engine,
+        simulator: &TestSimulator,
+        changed: &[(&str, &str)],
+        webhooks: WebhookPace,
+    ) -> Self {
+        Self::at(engine, simulator, changed, Pace { webhooks, ..Pace::default() }).await
+    }
+
+    async fn at(
+        engine: Engine,
+        simulator: &TestSimulator,
+        changed: &[(&str, &str)],
+        pace: Pace,
     ) -> Self {
         let mut settings: Vec<(String, String)> = Vec::new();
         for (name, value) in engine.settings().await {
@@ -128,13 +148,13 @@ impl TestApp {
     /// On whatever `settings` name.
     pub async fn with_settings(simulator: &TestSimulator, settings: Vec<(String, String)>) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::in_folder(simulator, folder, settings, StreamPace::default()).await
+        Self::in_folder(simulator, folder, settings, Pace::default()).await
     }
 
     /// Stops it, and starts it again on the same data, with another provider.
     pub async fn restarted(self, simulator: &TestSimulator) -> Self {
         let (data_dir, changed) = (Arc::clone(&self.data_dir), self.changed.clone());
-        let pace = self.pace;
+        let pace = self.pace.clone();
         self.stop().await;
         Self::in_folder(simulator, data_dir, changed, pace).await
     }
@@ -143,12 +163,12 @@ impl TestApp {
         simulator: &TestSimulator,
         data_dir: Arc<TempDir>,
         changed: Vec<(String, String)>,
-        pace: StreamPace,
+        pace: Pace,
     ) -> Self {
         install_crypto_provider();
         let settings = lookup(simulator, data_dir.path(), &changed);
         let settings = Settings::from_lookup(settings).unwrap();
-        let app = App::start_paced(settings, pace).await.unwrap();
+        let app = App::start_paced(settings, pace.clone()).await.unwrap();
         let url = format!("http://{}", app.address());
         let stopping = CancellationToken::new();
         let running = tokio::spawn(app.run(stopping.clone().cancelled_owned()));
@@ -164,6 +184,11 @@ impl TestApp {
             changed,
             pace,
         }
+    }
+
+    /// The folder that it keeps its data in.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
     }
 
     /// Stops it as a signal would, and waits until it has.
@@ -314,6 +339,8 @@ pub fn lookup(
         ("TRADINGVIEW_HTTP_URL".to_owned(), endpoints.http_url.clone()),
         ("HISTORY_TIMEOUT".to_owned(), "10s".to_owned()),
         ("RATE_LIMIT_PER_SECOND".to_owned(), "0".to_owned()),
+        // A full hour may strike while a test runs.
+        ("JOBS_ENABLED".to_owned(), "false".to_owned()),
     ]);
     if let Some(ca_file) = &endpoints.ca_file {
         settings.insert("TRADINGVIEW_CA_FILE".to_owned(), text(ca_file));

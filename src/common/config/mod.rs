@@ -4,6 +4,7 @@
 //! and `.env.example` all follow it. Every mistake is reported, all at once.
 
 mod error;
+mod jobs;
 mod parse;
 mod protection;
 mod redact;
@@ -12,6 +13,7 @@ mod source;
 mod table;
 
 pub use error::{ConfigError, Mistake};
+pub use jobs::{JobSettings, JobsSettings};
 pub use protection::{ProtectionSettings, TlsSettings};
 pub use redact::redact_url;
 pub use settings::{

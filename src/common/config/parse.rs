@@ -13,6 +13,7 @@ use url::Url;
 
 use super::error::{ConfigError, Mistake};
 use super::table::Setting;
+use crate::common::schedule::{Schedule, ScheduleError};
 
 /// Looks settings up, and remembers what is wrong.
 pub(super) struct Reader<'a> {
@@ -82,6 +83,11 @@ pub(super) fn address(value: &str) -> Result<SocketAddr, Problem> {
 
 pub(super) fn boolean(value: &str) -> Result<bool, Problem> {
     value.parse().map_err(|_| None)
+}
+
+/// Six cron fields.
+pub(super) fn schedule(value: &str) -> Result<Schedule, Problem> {
+    value.parse().map_err(|error: ScheduleError| Some(error.to_string()))
 }
 
 pub(super) fn path(value: &str) -> Result<PathBuf, Problem> {

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::error::{ConfigError, Mistake};
+use super::jobs::{JobsSettings, jobs};
 use super::parse::{self, Reader};
 use super::protection::{ProtectionSettings, protection};
 use super::redact::redact_url;
@@ -47,6 +49,10 @@ pub struct Settings {
     pub feed: FeedSettings,
     /// The bars that are built from it.
     pub bars: BarSettings,
+    /// What it does by itself, and when.
+    pub jobs: JobsSettings,
+    /// Networks besides the public internet that webhooks may be in.
+    pub webhook_networks: Vec<IpNet>,
     /// What is told about the service while it runs.
     pub telemetry: TelemetrySettings,
 }
@@ -231,6 +237,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
     let history_timeout = reader.read(&t::HISTORY_TIMEOUT, parse::duration(bounds.0, bounds.1));
     let feed = feed(reader);
     let bars = bars(reader);
+    let jobs = jobs(reader);
+    let webhook_networks = reader.read(&t::WEBHOOK_ALLOWED_NETWORKS, parse::networks);
     let telemetry = telemetry(reader);
     Some(Settings {
         grpc_addr: grpc_addr?,
@@ -247,6 +255,9 @@ fn read(reader: &mut Reader<'_>) -> Option<Settings> {
         history_timeout: history_timeout?,
         feed: feed?,
         bars: bars?,
+        jobs: jobs?,
+        // One that is wrong is a mistake that is noted.
+        webhook_networks: webhook_networks.unwrap_or_default(),
         telemetry,
     })
 }

@@ -127,6 +127,27 @@ settings! {
         "How late a tick may come and still correct its bar";
     BAR_LOG_RETENTION Plain Some("7d"), "a duration from `1s` to `365d`, e.g. `7d`",
         "How long a stream can be resumed where it stopped: closed and corrected bars are logged so long";
+    JOBS_ENABLED Plain Some("true"), "`true` or `false`",
+        "Run jobs by schedule here; RunJob runs them in any case";
+    JOB_MARKET_DATA_SYNC_ALL_SCHEDULE Plain Some("0 0 */6 * * *"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",
+        "When the newest 500 bars of every series that was ever synced are fetched";
+    JOB_MARKET_DATA_SYNC_ALL_ENABLED Plain Some("true"), "`true` or `false`",
+        "Run the job `market_data_sync_all` by schedule";
+    JOB_MARKET_DATA_SYNC_DAILY_SCHEDULE Plain Some("0 0 9-17 * * Mon-Fri"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",
+        "When the newest 10 bars of every such series of days are fetched";
+    JOB_MARKET_DATA_SYNC_DAILY_ENABLED Plain Some("true"), "`true` or `false`",
+        "Run the job `market_data_sync_daily` by schedule";
+    JOB_REPAIR_GAPS_SCHEDULE Plain Some("0 30 3 * * *"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",
+        "When what the feed missed is fetched; it is after each loss of the connection too";
+    JOB_REPAIR_GAPS_ENABLED Plain Some("true"), "`true` or `false`",
+        "Run the job `repair_gaps` by schedule";
+    JOB_RETENTION_SCHEDULE Plain Some("0 15 * * * *"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",
+        "When what is no longer kept is removed: the bar log (BAR_LOG_RETENTION), syncs that ended a day ago";
+    JOB_RETENTION_ENABLED Plain Some("true"), "`true` or `false`",
+        "Run the job `retention` by schedule";
+    WEBHOOK_ALLOWED_NETWORKS Plain None,
+        "networks with commas between them, e.g. `10.1.0.0/16,127.0.0.0/8`",
+        "Networks besides the public internet that webhooks may be in, `http` included";
     METRICS_ADDR Plain None, "an address and a port, e.g. `127.0.0.1:9464`",
         "Where Prometheus fetches metrics (`/metrics`, over HTTP); unset means none are kept";
     OTEL_EXPORTER_OTLP_ENDPOINT Url None,

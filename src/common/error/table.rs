@@ -112,6 +112,8 @@ error_codes! {
         "There is no job of that id.";
     WebhookNotFound "WEBHOOK_NOT_FOUND" NotFound "ResourceInfo"
         "There is no webhook of that id.";
+    WebhookLimit "WEBHOOK_LIMIT" FailedPrecondition ""
+        "There are as many webhooks as there may be; delete one first.";
     PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument ""
         "The page token is not one of ours, or belongs to another query.";
     CursorExpired "CURSOR_EXPIRED" OutOfRange "metadata `earliest_cursor`"

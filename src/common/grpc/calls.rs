@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
 
 use bytes::Bytes;
@@ -51,16 +52,43 @@ pub async fn command<R, In, Out>(
 where
     R: mediator::Request + TryFrom<In, Error: Coded>,
     In: Message,
-    Out: From<R::Output> + Message + Default,
+    Out: From<R::Output> + Message + Default + Clone + 'static,
+{
+    command_withholding::<R, In, Out>(mediator, idempotency, request, |_| {}).await
+}
+
+/// The same for a command whose answer holds a secret: of an answer that is kept for an idempotency
+/// key, `withhold` takes it out, so that only the call that ran the command is told.
+pub async fn command_withholding<R, In, Out>(
+    mediator: &Mediator,
+    idempotency: &Idempotency,
+    request: Request<In>,
+    withhold: fn(&mut Out),
+) -> GrpcResult<Out>
+where
+    R: mediator::Request + TryFrom<In, Error: Coded>,
+    In: Message,
+    Out: From<R::Output> + Message + Default + Clone + 'static,
 {
     let keyed = keyed_call(R::NAME, &request).map_err(|error| to_status(&error))?;
     let command = R::try_from(request.into_inner()).map_err(|error| to_status(&error))?;
     let mediator = mediator.clone();
     let work = async move { mediator.send(command).await };
     if let Some(call) = keyed {
-        let work = async move { ended::<R, Out>(catch_panic(R::NAME, work).await) };
+        let whole = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&whole);
+        let work = async move {
+            ended::<R, Out>(catch_panic(R::NAME, work).await, |answer| {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer.clone());
+                withhold(answer);
+            })
+        };
         let reply = idempotency.once(call, work).await.map_err(|error| to_status(&error))?;
-        return replied(R::NAME, reply);
+        let whole = whole.lock().unwrap_or_else(PoisonError::into_inner).take();
+        return match whole.filter(|_| !reply.replayed) {
+            Some(whole) => Ok(Response::new(whole)),
+            None => replied(R::NAME, reply),
+        };
     }
     let output = spawn_tracked(idempotency.tasks(), R::NAME, work)
         .await
@@ -90,8 +118,11 @@ fn principal<In>(request: &Request<In>) -> Principal {
     })
 }
 
-/// What the run of a command is remembered as.
-fn ended<R, Out>(result: Result<Result<R::Output, SendError<R::Error>>, TaskPanicked>) -> Ended
+/// What the run of a command is remembered as; `seen` sees the answer first, and may change it.
+fn ended<R, Out>(
+    result: Result<Result<R::Output, SendError<R::Error>>, TaskPanicked>,
+    seen: impl FnOnce(&mut Out),
+) -> Ended
 where
     R: mediator::Request,
     Out: From<R::Output> + Message,
@@ -100,7 +131,9 @@ where
         |error: &dyn Coded| Ended::failed(answer_of(&to_status(error)), error.code().status());
     match result {
         Ok(Ok(output)) => {
-            let body = Bytes::from(Out::from(output).encode_to_vec());
+            let mut answer = Out::from(output);
+            seen(&mut answer);
+            let body = Bytes::from(answer.encode_to_vec());
             Ended::ok(Answer { body, ..Answer::default() })
         }
         Ok(Err(error)) => failed(&error),

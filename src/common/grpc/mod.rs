@@ -17,7 +17,9 @@ mod status;
 pub mod transport;
 
 pub use access_log::{AccessLog, AccessLogBody, AccessLogFuture, AccessLogLayer};
-pub use calls::{GrpcResult, GrpcStream, command, query, stream_query, until_stopping};
+pub use calls::{
+    GrpcResult, GrpcStream, command, command_withholding, query, stream_query, until_stopping,
+};
 pub use deadline::{Deadline, DeadlineBody, DeadlineFuture, DeadlineLayer};
 pub use details::{Details, DetailsBody, DetailsFuture, DetailsLayer};
 pub use encoded::Encoded;

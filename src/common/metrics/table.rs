@@ -93,6 +93,12 @@ metrics! {
         "From a sync's start, waiting included, to its end";
     SYNC_BARS Counter "pocketquant_sync_bars_total" "bars" ["kind"]
         "Bars that syncs fetched, by kind: inserted, updated, unchanged, rejected";
+    JOB_RUNS Counter "pocketquant_job_runs_total" "runs" ["name", "outcome"]
+        "Runs of jobs that ended, by the job's name: succeeded, partial, failed, timed_out, interrupted (by a stop or a crash)";
+    JOB_DURATION Histogram "pocketquant_job_run_duration_seconds" "seconds" ["name"]
+        "What a run of a job took";
+    JOB_NEXT_RUN Gauge "pocketquant_job_next_run_timestamp_seconds" "Unix time" ["name"]
+        "When a job runs next by itself; 0 where it does not";
     PROVIDER_PAGES Counter "pocketquant_provider_pages_total" "pages" ["outcome"]
         "Pages of history that the provider was asked for: ok, error, cancelled";
     PROVIDER_PAGE_DURATION Histogram "pocketquant_provider_page_duration_seconds" "seconds" []
@@ -117,6 +123,16 @@ metrics! {
         "What a call of the cache took";
     SERIES_CACHE_READS Counter "pocketquant_series_cache_reads_total" "reads" ["outcome"]
         "Queries of bars that the cache was asked for: hit, miss, bypass (written just now, or the cache is away)";
+    WEBHOOK_ATTEMPTS Counter "pocketquant_webhook_attempts_total" "tries" ["outcome"]
+        "Events that were sent to webhooks: delivered, answered (not with 2xx), timeout, unreachable, refused (an address that may not be called), gone (410)";
+    WEBHOOK_EVENTS_LOST Counter "pocketquant_webhook_events_lost_total" "events" ["reason"]
+        "Events that a webhook is not sent: failed (tried to the end), dropped (they waited for too long, or were too many), untold (the database was away for too long)";
+    WEBHOOK_OUTBOX Gauge "pocketquant_webhook_outbox_events" "events" []
+        "Events that wait for webhooks, enabled or not; all servers' on one database";
+    WEBHOOK_OUTBOX_OLDEST Gauge "pocketquant_webhook_outbox_oldest_timestamp_seconds" "Unix time" []
+        "Since when the oldest of them waits; 0 where none does. `time() - ` it is its age";
+    WEBHOOKS Gauge "pocketquant_webhooks" "webhooks" ["state"]
+        "Webhooks: enabled, disabled";
     QUEUE_LENGTH Gauge "pocketquant_queue_length" "entries" ["queue"]
         "What waits: feed_commands, feed_fetches, writer_jobs";
     QUEUE_CAPACITY Gauge "pocketquant_queue_capacity" "entries" ["queue"]

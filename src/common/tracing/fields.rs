@@ -20,6 +20,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "failures",
     "holidays",
     "interval",
+    "job_id",
     "key",
     "keys",
     "limit",
@@ -46,4 +47,5 @@ pub const LOG_FIELDS: &[&str] = &[
     "trace_id",
     "waited_ms",
     "waiting",
+    "webhook_id",
 ];

@@ -5,7 +5,7 @@ mod interval;
 mod series;
 mod symbol;
 
-pub use event::{DomainEvent, EventPayload};
+pub use event::{DomainEvent, EventPayload, EventType, UnknownEventType};
 pub use interval::{Interval, UnknownInterval};
 pub use series::Series;
 pub use symbol::{MAX_SYMBOL_LENGTH, Symbol, SymbolError};

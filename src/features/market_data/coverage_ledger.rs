@@ -14,9 +14,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Sessions;
+use super::{Announcer, Sessions};
 use crate::common::error::with_causes;
-use crate::common::messaging::EventBus;
 use crate::domain::coverage::{CoverageFacts, FeedPresence, TimeRange};
 use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
 use crate::infrastructure::persistence::{CoverageRecord, Database, DatabaseError};
@@ -43,7 +42,7 @@ pub struct CoverageLedger {
 struct Shared {
     database: Database,
     sessions: Sessions,
-    events: EventBus<DomainEvent>,
+    announcer: Announcer,
     feeds: Mutex<HashMap<Symbol, Watched>>,
     /// The feed came or went.
     turned: Notify,
@@ -77,11 +76,11 @@ enum Unwritten {
 }
 
 impl CoverageLedger {
-    /// Keeps the ledger in `database`; tells `events` of outages while a market was open.
-    pub fn new(database: Database, sessions: Sessions, events: EventBus<DomainEvent>) -> Self {
+    /// Keeps the ledger in `database`; tells `announcer` of outages while a market was open.
+    pub fn new(database: Database, sessions: Sessions, announcer: Announcer) -> Self {
         let (feeds, writing, asking) = (Mutex::default(), TurnLock::default(), TurnLock::default());
         let turned = Notify::new();
-        let shared = Shared { database, sessions, events, feeds, turned, writing, asking };
+        let shared = Shared { database, sessions, announcer, feeds, turned, writing, asking };
         Self { shared: Arc::new(shared) }
     }
 
@@ -300,7 +299,7 @@ impl CoverageLedger {
         let (start, end) = (gap.open(), gap.close());
         info!(%symbol, since = %start, "the feed was away from {symbol} until {end}");
         let payload = EventPayload::GapDetected { symbol, start, end };
-        self.shared.events.publish(DomainEvent { time: Timestamp::now(), payload });
+        self.shared.announcer.tell(DomainEvent { time: Timestamp::now(), payload });
     }
 
     fn turn(&self, symbol: &Symbol, turn: impl FnOnce(&mut FeedPresence)) {

@@ -156,7 +156,8 @@ pub(super) const fn interval(interval: Interval) -> pb::Interval {
     }
 }
 
-fn interval_from_pb(value: pb::Interval) -> Option<Interval> {
+/// An interval of the contract; none where there is no such.
+pub(super) fn interval_from_pb(value: pb::Interval) -> Option<Interval> {
     Interval::ALL.into_iter().find(|each| interval(*each) == value)
 }
 

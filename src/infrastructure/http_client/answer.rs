@@ -10,10 +10,14 @@ use http::header::{HeaderMap, RETRY_AFTER};
 use jiff::Timestamp;
 use reqwest::Response;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
 use super::HttpError;
 use super::error::from_reqwest;
 use super::retry;
+
+/// How long a body that does not matter may take.
+const SKIM_WITHIN: Duration = Duration::from_secs(1);
 
 /// An answer, read whole. It does not print its body.
 #[derive(Clone)]
@@ -53,6 +57,18 @@ impl HttpAnswer {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, HttpError> {
         let malformed = |_| HttpError::Malformed { host: self.host.clone(), expected: "JSON" };
         serde_json::from_slice(&self.body).map_err(malformed)
+    }
+
+    /// Answers with the status of `response`, reads over `limit` bytes of its body, about, and
+    /// keeps none.
+    pub(super) async fn skim(host: String, mut response: Response, limit: usize) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (mut read, within) = (0, Instant::now() + SKIM_WITHIN);
+        while read < limit {
+            let Ok(Ok(Some(chunk))) = timeout_at(within, response.chunk()).await else { break };
+            read += chunk.len();
+        }
+        Self { host, status, headers, body: Bytes::new() }
     }
 
     /// Reads the whole of `response`, `limit` bytes at most.

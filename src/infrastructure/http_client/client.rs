@@ -25,6 +25,9 @@ use crate::common::tracing::{CorrelationId, http_span, inject_context, traced};
 /// Connections to a host that are kept for later, and for how long.
 const IDLE_CONNECTIONS: (usize, Duration) = (4, Duration::from_secs(60));
 
+/// Of a body that does not matter no more is read: so that its connection can be used again.
+const BODY_SKIMMED: usize = 4 << 10;
+
 /// The HTTP client. Cheap to clone; clones share connections and breakers.
 #[derive(Clone)]
 pub struct HttpClient {
@@ -150,7 +153,11 @@ impl HttpClient {
             .send();
         let response = sent.await.map_err(|error| from_reqwest(host, &error))?;
         Span::current().record("http.response.status_code", response.status().as_u16());
-        HttpAnswer::read(host.to_owned(), response, self.config.max_body_bytes).await
+        let (host, limit) = (host.to_owned(), self.config.max_body_bytes);
+        if request.body_ignored {
+            return Ok(HttpAnswer::skim(host, response, BODY_SKIMMED.min(limit)).await);
+        }
+        HttpAnswer::read(host, response, limit).await
     }
 
     fn judge(&self, permit: Permit, host: &str, outcome: &Result<HttpAnswer, HttpError>) {

@@ -20,6 +20,7 @@ pub struct HttpRequest {
     pub(super) repeatable: bool,
     pub(super) redirects: u8,
     pub(super) private_path: bool,
+    pub(super) body_ignored: bool,
 }
 
 impl HttpRequest {
@@ -34,6 +35,7 @@ impl HttpRequest {
             repeatable,
             redirects: 0,
             private_path: false,
+            body_ignored: false,
         }
     }
 
@@ -87,6 +89,14 @@ impl HttpRequest {
     #[must_use]
     pub const fn with_private_path(mut self) -> Self {
         self.private_path = true;
+        self
+    }
+
+    /// Only the status and the headers of the answer matter: of its body no more is read than fits,
+    /// and what of it does not come is no failure.
+    #[must_use]
+    pub const fn ignoring_the_answers_body(mut self) -> Self {
+        self.body_ignored = true;
         self
     }
 

@@ -8,7 +8,8 @@ use tokio_util::task::TaskTracker;
 use super::mongodb::MongoDb;
 use super::sqlite::Sqlite;
 use super::{
-    BarLog, Bars, Coverage, DatabaseError, FeedState, Subscriptions, Symbols, SyncStatuses, Syncs,
+    BarLog, Bars, Coverage, DatabaseError, FeedState, JobRuns, Subscriptions, Symbols,
+    SyncStatuses, Syncs, WebhookOutbox, Webhooks,
 };
 use crate::common::metrics::table::DATABASE_CONNECTIONS;
 
@@ -84,6 +85,14 @@ impl Database {
         self.engine.name()
     }
 
+    /// Whether other processes may write to it too.
+    pub const fn is_shared(&self) -> bool {
+        match &self.engine {
+            Engine::MongoDb(_) => true,
+            Engine::Sqlite(_) => false,
+        }
+    }
+
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
         match &self.engine {
@@ -148,5 +157,20 @@ impl Database {
     /// The syncs that were asked for.
     pub fn syncs(&self) -> Syncs {
         Syncs::new(&self.engine)
+    }
+
+    /// Where events are sent to.
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::new(&self.engine)
+    }
+
+    /// What is to be sent there.
+    pub fn webhook_outbox(&self) -> WebhookOutbox {
+        WebhookOutbox::new(&self.engine)
+    }
+
+    /// Which jobs ran for which instants.
+    pub fn job_runs(&self) -> JobRuns {
+        JobRuns::new(&self.engine)
     }
 }

@@ -13,12 +13,15 @@ mod error;
 mod export;
 mod feed_state;
 mod idempotency;
+mod job_runs;
 mod mongodb;
 mod sqlite;
 mod subscriptions;
 mod symbols;
 mod sync_statuses;
 mod syncs;
+mod webhook_outbox;
+mod webhooks;
 
 use jiff::Timestamp;
 
@@ -31,10 +34,15 @@ pub use error::{Cause, DatabaseError};
 pub use export::{BarColumns, BarStream};
 pub use feed_state::FeedState;
 pub use idempotency::IdempotencyRecords;
+pub use job_runs::{Claim, JobEnd, JobRun, JobRuns};
 pub use subscriptions::{Subscribed, Subscriptions};
 pub use symbols::{SymbolFilter, Symbols};
 pub use sync_statuses::{SyncStatusFilter, SyncStatuses};
 pub use syncs::{Lease, SyncCounts, SyncRecord, Syncs};
+pub use webhook_outbox::{
+    Delivery, DeliveryPlace, DeliveryState, NewDelivery, OutboxSize, Settled, WebhookOutbox,
+};
+pub use webhooks::{Webhook, Webhooks};
 
 /// The first whole millisecond at or after `time`: how a bound on stored times is asked for.
 fn millisecond_from(time: Timestamp) -> i64 {

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pocketquant::common::messaging::EventBus;
 use pocketquant::domain::coverage::{CoverageFacts, TimeRange};
-use pocketquant::domain::shared::{DomainEvent, EventPayload, Interval, Series, Symbol};
+use pocketquant::domain::shared::{EventPayload, Interval, Series, Symbol};
 use pocketquant::domain::symbol::{SessionSpec, SymbolAggregate, SymbolDescription};
-use pocketquant::features::market_data::{CoverageLedger, Sessions};
+use pocketquant::features::market_data::{Announcer, CoverageLedger, Sessions};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{Store, on_both_engines};
@@ -37,14 +36,15 @@ fn series() -> Series {
 /// A ledger on `store` that runs, as after a start with `subscribed` symbols.
 struct Running {
     ledger: CoverageLedger,
-    events: EventBus<DomainEvent>,
+    announcer: Announcer,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
     async fn start(store: &Store, is_subscribed: bool) -> Self {
-        let (database, events) = (store.database.clone(), EventBus::new());
+        let database = store.database.clone();
+        let (announcer, _untold) = Announcer::new(database.clone());
         let description = SymbolDescription {
             session: Some(SessionSpec {
                 timezone: "America/New_York".to_owned(),
@@ -56,11 +56,12 @@ impl Running {
         let symbol = SymbolAggregate::new(&ibm(), None, Timestamp::UNIX_EPOCH);
         let (info, _) = symbol.observe(&description, Timestamp::UNIX_EPOCH);
         database.symbols().put(&info).await.unwrap();
-        let ledger = CoverageLedger::new(database.clone(), Sessions::new(database), events.clone());
+        let sessions = Sessions::new(database.clone());
+        let ledger = CoverageLedger::new(database, sessions, announcer.clone());
         ledger.recover(|_| is_subscribed).await.unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(ledger.clone().run(stop.clone()));
-        Self { ledger, events, stop, task }
+        Self { ledger, announcer, stop, task }
     }
 
     async fn facts(&self) -> CoverageFacts {
@@ -76,7 +77,7 @@ impl Running {
         self.ledger.settle().await.unwrap();
         self.stop.cancel();
         tokio::time::timeout(Duration::from_mins(1), self.task).await.unwrap().unwrap();
-        self.events.history(100).iter().rev().map(|event| event.payload.clone()).collect()
+        self.announcer.newest(100).iter().rev().map(|told| told.event.payload.clone()).collect()
     }
 }
 

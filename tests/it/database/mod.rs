@@ -4,11 +4,13 @@ mod bar_log;
 mod bars;
 mod coverage;
 mod feed;
+mod job_runs;
 mod model;
 mod mongodb;
 mod mongodb_log;
 mod registry;
 mod sqlite;
+mod webhooks;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -140,6 +140,8 @@ async fn a_cursor_from_before_what_is_kept_has_expired_and_names_the_earliest(en
     while next_bar(&mut stream).await.0.minute < 19 {}
     let expired = async {
         loop {
+            let retention = pb::RunJobRequest { job_id: "retention".to_owned() };
+            app.system.clone().run_job(retention).await.unwrap();
             match quotes(&app).stream_bars(resumed(request.clone(), &first)).await {
                 Ok(_) => sleep(Duration::from_millis(20)).await,
                 Err(status) => return status,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pocketquant::common::metrics::{Kind, METRICS};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
+use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::simulator::{Pace, ReplayConfig, SimulatorConfig};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -74,6 +75,8 @@ pub async fn busy(engine: Engine, folder: &Path, collector: &Collector) -> Serve
     for _ in 0..2 {
         client.get_bars(bars("NYSE:IBM")).await.unwrap();
     }
+    let retention = pb::RunJobRequest { job_id: "retention".to_owned() };
+    SystemClient::new(channel.clone()).run_job(retention).await.unwrap();
     for _ in 0..2 {
         let mut subscribe = Request::new(pb::SubscribeRequest { symbol: ES.to_owned() });
         subscribe.metadata_mut().insert("idempotency-key", "once".parse().unwrap());
@@ -133,6 +136,9 @@ fn what_happened_is_counted(engine: Engine, families: &BTreeMap<String, Family>)
     assert_eq!(sum("pocketquant_sync_bars_total", &[("kind", "inserted")]), 50.0);
     assert_eq!(sum("pocketquant_series_cache_reads_total", &[("outcome", "hit")]), 1.0);
     assert_eq!(sum("pocketquant_series_cache_reads_total", &[("outcome", "miss")]), 1.0);
+    let retained = [("name", "retention"), ("outcome", "succeeded")];
+    assert_eq!(sum("pocketquant_job_runs_total", &retained), 1.0);
+    assert_eq!(sum("pocketquant_job_next_run_timestamp_seconds", &[]), 0.0, "switched off");
     let failed = [("request", "market_data.sync_symbol"), ("outcome", "SYMBOL_NOT_FOUND")];
     assert_eq!(sum("pocketquant_requests_total", &failed), 1.0);
     assert_eq!(sum("pocketquant_feed_state", &[]), 1.0);

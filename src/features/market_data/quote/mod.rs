@@ -21,7 +21,6 @@ mod queries;
 mod quote_error;
 mod quote_service;
 mod reroll;
-mod retention;
 mod ring;
 mod scribe;
 mod snapshot_codec;

@@ -24,12 +24,11 @@ use super::queries::NamedQuote;
 use super::stream_quotes::SequencedQuote;
 use super::watched::StreamWatch;
 use super::{Connection, QuoteError, wire};
-use crate::common::messaging::EventBus;
 use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
 use crate::domain::ohlcv::services::BarRules;
-use crate::domain::shared::{DomainEvent, Series, Symbol};
-use crate::features::market_data::{CoverageLedger, FormingBars, LiveSeries, Sessions};
+use crate::domain::shared::{Series, Symbol};
+use crate::features::market_data::{Announcer, CoverageLedger, FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::cache::keys::latest_quote;
 use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache};
@@ -76,8 +75,8 @@ pub struct QuoteServiceParts {
     pub live: LiveSeries,
     /// Where it is noted when the feed was there.
     pub ledger: CoverageLedger,
-    /// Who is told of bars.
-    pub events: EventBus<DomainEvent>,
+    /// Who is told of bars, and of how the feed is.
+    pub announcer: Announcer,
     /// Where closed bars wait while the database is away; in memory where there is none.
     pub spool: Option<Spool>,
     /// When to stop, and where tasks run.

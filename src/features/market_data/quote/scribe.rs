@@ -18,9 +18,9 @@ use super::meter::{Meter, count_bar};
 use super::quote_service::QuoteServiceParts;
 use super::reroll::Children;
 use super::ring::LiveChange;
-use crate::common::messaging::EventBus;
 use crate::domain::ohlcv::{Bar, StoredBar};
 use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
+use crate::features::market_data::Announcer;
 use crate::infrastructure::persistence::{DatabaseError, LogBar, LogFilter};
 
 /// Entries of the log that are read at a time.
@@ -39,7 +39,7 @@ pub(super) struct Unwritten {
 pub(super) struct Scribe {
     ledger: Ledger,
     children: Children,
-    events: EventBus<DomainEvent>,
+    announcer: Announcer,
     hub: Hub,
     /// Unbounded, as the feed's task may be waiting for this one; it asks for no more than it can
     /// be owed.
@@ -59,7 +59,7 @@ impl Scribe {
         Self {
             ledger: Ledger::new(parts.database.clone(), parts.series.clone()),
             children: Children::new(parts),
-            events: parts.events.clone(),
+            announcer: parts.announcer.clone(),
             hub,
             rerolled,
             lost: AtomicBool::new(false),
@@ -139,6 +139,7 @@ impl Scribe {
         }
         told.extend(logged.map(stored));
         self.hub.put_bars(told);
+        self.announcer.bars_logged();
         for (series, old, new) in outranking {
             self.publish(EventPayload::BarRevised { series, old, new });
         }
@@ -153,6 +154,7 @@ impl Scribe {
     pub(super) async fn tell_logged(&self) -> Result<(), DatabaseError> {
         let logged = self.read_logged().await?;
         self.hub.put_bars(logged.into_iter().map(stored));
+        self.announcer.bars_logged();
         Ok(())
     }
 
@@ -184,7 +186,7 @@ impl Scribe {
     }
 
     fn publish(&self, payload: EventPayload) {
-        self.events.publish(DomainEvent { time: Timestamp::now(), payload });
+        self.announcer.publish(DomainEvent { time: Timestamp::now(), payload });
     }
 
     /// Reads children back and says what they come to.

@@ -181,7 +181,7 @@ impl Copy<'_> {
             if !written?.is_empty() {
                 run.live.logged();
             }
-            bars.events(&diff, now).into_iter().for_each(|event| run.events.publish(event));
+            bars.events(&diff, now).into_iter().for_each(|event| run.announcer.publish(event));
         }
         let total = |bars: usize| u64::try_from(bars).unwrap_or(u64::MAX);
         let before = self.record.counts;

@@ -11,8 +11,6 @@ use crate::infrastructure::persistence::{Database, DatabaseError, Lease, SyncRec
 const LEASE: SignedDuration = SignedDuration::from_secs(10);
 /// How often a process says so.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
-/// How long it is known how a sync ended.
-const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// Syncs that are taken over at a time.
 const TAKEN_AT_ONCE: u32 = 64;
 
@@ -53,12 +51,6 @@ impl SyncJournal {
     /// Takes over syncs of processes that are gone.
     pub(super) async fn take_over(&self) -> Result<Vec<SyncRecord>, DatabaseError> {
         self.syncs.take_over(self.lease(), Timestamp::now(), TAKEN_AT_ONCE).await
-    }
-
-    /// Forgets what ended long ago.
-    pub(super) async fn prune(&self) -> Result<(), DatabaseError> {
-        let before = Timestamp::now().saturating_sub(KEPT_FOR);
-        self.syncs.prune(before.unwrap_or(Timestamp::UNIX_EPOCH)).await
     }
 
     fn lease(&self) -> Lease {

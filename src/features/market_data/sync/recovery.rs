@@ -13,14 +13,11 @@ use crate::infrastructure::persistence::{Database, DatabaseError, SyncStatusFilt
 
 /// Statuses that are read at a time.
 const PAGE: u32 = 500;
-/// Renewals between two clean-ups: an hour.
-const PRUNE_EVERY: u64 = 1_200;
 
 impl SyncService {
     /// Goes on with what a crash cut off. A status that says `syncing` without a sync becomes an
     /// error.
     pub async fn recover(&self) -> Result<(), DatabaseError> {
-        self.journal().prune().await?;
         self.take_over().await?;
         let running = self.database().syncs().unfinished().await?;
         let orphans = fail_orphans(self.database(), &running).await?;
@@ -37,7 +34,7 @@ impl SyncService {
         let mut renew = interval(RENEW_EVERY);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_away = false;
-        for turn in 1_u64.. {
+        loop {
             if stopping.run_until_cancelled(renew.tick()).await.is_none() {
                 return;
             }
@@ -46,9 +43,6 @@ impl SyncService {
                     if let Some(ticket) = self.ticket(sync_id) {
                         ticket.cancel();
                     }
-                }
-                if turn % PRUNE_EVERY == 0 {
-                    self.journal().prune().await?;
                 }
                 self.take_over().await
             };

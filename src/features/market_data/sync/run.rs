@@ -13,10 +13,9 @@ use super::copy::{Copy, Known};
 use super::journal::SyncJournal;
 use super::{SyncError, SyncProgress, SyncReport};
 use crate::common::error::with_causes;
-use crate::common::messaging::EventBus;
 use crate::domain::shared::{DomainEvent, EventPayload, Series};
 use crate::domain::sync::{SyncState, SyncStatus};
-use crate::features::market_data::{CoverageLedger, LiveSeries, Sessions};
+use crate::features::market_data::{Announcer, CoverageLedger, LiveSeries, Sessions, event_json};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider, ProviderError};
 use crate::infrastructure::persistence::{
     Database, DatabaseError, SeriesCache, SeriesSummary, SyncRecord,
@@ -39,7 +38,7 @@ pub(super) struct SyncRun {
     pub(super) sessions: Sessions,
     pub(super) live: LiveSeries,
     pub(super) ledger: CoverageLedger,
-    pub(super) events: EventBus<DomainEvent>,
+    pub(super) announcer: Announcer,
     pub(super) journal: SyncJournal,
     pub(super) stopping: CancellationToken,
 }
@@ -119,7 +118,7 @@ impl SyncRun {
                 report.total_bars = summary.bar_count;
                 report.first_bar_at = summary.first_bar_at;
                 report.last_bar_at = summary.last_bar_at;
-                self.announce(&report);
+                log_success(&report);
                 (Ok(report), true)
             }
             (Err(failure), Ok(_)) => {
@@ -159,7 +158,7 @@ impl SyncRun {
         while Instant::now() < give_up && !self.stopping.is_cancelled() {
             sleep(SETTLE_PAUSE).await;
             let settled = self.write_outcome(series, outcome.as_ref()).await.is_ok();
-            if settled && self.close(record).await {
+            if settled && self.tell(record, outcome.as_ref()).await && self.close(record).await {
                 return;
             }
         }
@@ -201,15 +200,35 @@ impl SyncRun {
         Ok(Some(summary))
     }
 
-    fn announce(&self, report: &SyncReport) {
-        let (series, inserted) = (&report.series, report.bars_inserted);
-        let (symbol, interval) = (&series.symbol, series.interval);
-        let updated = report.bars_updated;
-        info!(%symbol, %interval, bars_inserted = inserted, bars_updated = updated, "synced {series}");
-        let payload =
-            EventPayload::HistoricalDataSynced { series: series.clone(), inserted, updated };
-        self.events.publish(DomainEvent { time: Timestamp::now(), payload });
+    /// Tells how the sync ended, ahead of its record: one that dies in between ends again. Answers
+    /// whether all that are to be told will be.
+    pub(super) async fn tell(
+        &self,
+        record: &SyncRecord,
+        outcome: Result<&SyncReport, &SyncError>,
+    ) -> bool {
+        let series = record.series.clone();
+        let payload = match outcome {
+            // It is not over.
+            Err(SyncError::Interrupted) => return true,
+            Ok(report) => EventPayload::HistoricalDataSynced {
+                series,
+                inserted: report.bars_inserted,
+                updated: report.bars_updated,
+            },
+            Err(failure) => EventPayload::SyncFailed { series, error: failure.to_string() },
+        };
+        let id = event_json::sync_id(record.sync_id, payload.event_type());
+        let event = DomainEvent { time: Timestamp::now(), payload };
+        let told = self.announcer.record(event, Some(id)).await;
+        told.inspect_err(|error| warn!(%error, "how a sync ended is not told yet")).is_ok()
     }
+}
+
+fn log_success(report: &SyncReport) {
+    let (series, inserted, updated) = (&report.series, report.bars_inserted, report.bars_updated);
+    let (symbol, interval) = (&series.symbol, series.interval);
+    info!(%symbol, %interval, bars_inserted = inserted, bars_updated = updated, "synced {series}");
 }
 
 /// What was stored before a sync went on: all between the newest and the oldest bar that came,

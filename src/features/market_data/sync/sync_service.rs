@@ -13,12 +13,11 @@ use super::journal::SyncJournal;
 use super::meter::SyncMeter;
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress, SyncReport, SyncTicket, wire};
-use crate::common::messaging::EventBus;
 use crate::common::shutdown::{Lifecycle, catch_panic};
 use crate::common::tracing::task_span;
-use crate::domain::shared::{DomainEvent, Series, Symbol};
+use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::SyncState;
-use crate::features::market_data::{CoverageLedger, LiveSeries, Sessions};
+use crate::features::market_data::{Announcer, CoverageLedger, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryProvider};
 use crate::infrastructure::persistence::{
     Database, DatabaseError, SeriesCache, SyncCounts, SyncRecord,
@@ -45,7 +44,7 @@ pub struct SyncServiceParts {
     /// Where it is noted what was asked for.
     pub ledger: CoverageLedger,
     /// Who is told what changed.
-    pub events: EventBus<DomainEvent>,
+    pub announcer: Announcer,
     /// When to stop, and where tasks run.
     pub lifecycle: Lifecycle,
 }
@@ -90,7 +89,7 @@ impl SyncService {
             sessions,
             live,
             ledger,
-            events,
+            announcer,
             lifecycle,
         } = parts;
         let (stopping, journal) = (lifecycle.token(), SyncJournal::new(&database));
@@ -101,7 +100,7 @@ impl SyncService {
             sessions,
             live,
             ledger,
-            events,
+            announcer,
             journal,
             stopping,
         };
@@ -236,7 +235,8 @@ impl SyncService {
             record.state = state;
             record.ended = Some((Timestamp::now(), wire::encode(last.clone())));
         }
-        let settled = run.close(&record).await && settled;
+        let settled =
+            settled && run.tell(&record, outcome.as_ref()).await && run.close(&record).await;
         if settled {
             // Whoever is told that it ended can start the next one at once.
             self.leave(&record.series, record.sync_id);

@@ -13,7 +13,10 @@ use mongodb::options::IndexOptions;
 
 use super::ohlcv::COLLECTION as OHLCV;
 use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, code, database_error};
-use super::{bar_log, coverage, idempotency, subscriptions, symbols, sync_status, syncs};
+use super::{
+    bar_log, coverage, idempotency, job_runs, subscriptions, symbols, sync_status, syncs,
+    webhook_outbox, webhooks,
+};
 
 /// `NamespaceExists`: another process was faster.
 const EXISTS: i32 = 48;
@@ -70,7 +73,7 @@ pub(super) async fn ensure(engine: &MongoDb) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn layouts() -> [Layout; 9] {
+fn layouts() -> [Layout; 12] {
     let unique = |name, keys| Index { name, keys, unique: true, partial: None, expires: false };
     [
         Layout {
@@ -124,7 +127,52 @@ fn layouts() -> [Layout; 9] {
         },
         idempotency_layout(),
         coverage_layout(),
+        Layout { name: webhooks::COLLECTION, indexes: Vec::new(), validator: webhook_schema() },
+        outbox_layout(),
+        job_layout(),
     ]
+}
+
+fn outbox_layout() -> Layout {
+    let index = |name, keys| Index { name, keys, unique: false, partial: None, expires: false };
+    Layout {
+        name: webhook_outbox::COLLECTION,
+        indexes: vec![
+            index(
+                "idx_webhook_outbox_pending",
+                doc! { "webhook_id": 1, "state": 1, "next_attempt_at": 1 },
+            ),
+            index(
+                "idx_webhook_outbox_newest",
+                doc! { "webhook_id": 1, "created_at": -1, "event_id": -1 },
+            ),
+        ],
+        validator: outbox_schema(),
+    }
+}
+
+/// One run under way a job, and one an instant and attempt.
+fn job_layout() -> Layout {
+    let index = |name, keys, partial: Option<Document>| Index {
+        name,
+        keys,
+        unique: partial.is_some(),
+        partial,
+        expires: false,
+    };
+    Layout {
+        name: job_runs::COLLECTION,
+        indexes: vec![
+            index("idx_job_runs_running", doc! { "job_id": 1 }, Some(doc! { "running": true })),
+            index(
+                "idx_job_runs_instant",
+                doc! { "job_id": 1, "instant": -1, "attempt": -1 },
+                Some(doc! { "instant": { "$exists": true } }),
+            ),
+            index("idx_job_runs_started", doc! { "job_id": 1, "started_at": -1 }, None),
+        ],
+        validator: job_schema(),
+    }
 }
 
 fn idempotency_layout() -> Layout {
@@ -327,6 +375,44 @@ fn sync_schema() -> Document {
             "state": { "enum": ["pending", "syncing", "completed", "error"] },
             "started_at": { "bsonType": "date" }, "leased_until": { "bsonType": "date" },
             "ended_at": optional("date"),
+        },
+    )
+}
+
+fn webhook_schema() -> Document {
+    schema(
+        &["url", "secret", "created_at", "cursor"],
+        doc! {
+            "url": text(), "secret": text(), "description": text(), "event_types": text(),
+            "symbols": text(), "intervals": text(), "created_at": { "bsonType": "date" },
+            "disabled_at": optional("date"), "cursor": { "bsonType": "long", "minimum": 0 },
+        },
+    )
+}
+
+fn outbox_schema() -> Document {
+    let date = doc! { "bsonType": "date" };
+    schema(
+        &["webhook_id", "event_id", "event_type", "body", "state", "next_attempt_at", "created_at"],
+        doc! {
+            "webhook_id": text(), "event_id": text(), "event_type": text(),
+            "body": { "bsonType": "binData" },
+            "state": { "enum": ["pending", "delivered", "failed"] },
+            "next_attempt_at": &date, "created_at": &date,
+            "leased_until": optional("date"), "ended_at": optional("date"),
+        },
+    )
+}
+
+fn job_schema() -> Document {
+    let date = doc! { "bsonType": "date" };
+    schema(
+        &["job_id", "attempt", "started_at", "owner", "leased_until"],
+        doc! {
+            "job_id": text(), "instant": &date, "attempt": { "bsonType": ["int", "long"] },
+            "started_at": &date, "owner": text(), "leased_until": &date, "ended_at": &date,
+            "outcome": { "enum": ["succeeded", "partial", "failed", "timed_out", "interrupted"] },
+            "message": text(),
         },
     )
 }

@@ -192,6 +192,62 @@ const MIGRATIONS: &[&str] = &[
             UNION ALL SELECT exchange, symbol, interval, 'connected', connected FROM coverage
             UNION ALL SELECT exchange, symbol, interval, 'down', down FROM coverage
         ), json_each(ranges) AS stretch;",
+    // 6: since when jobs have their schedules, and their runs. No instant: somebody asked for it.
+    "CREATE TABLE jobs (
+        job_id           TEXT PRIMARY KEY,
+        schedule         TEXT NOT NULL,
+        since            INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE job_runs (
+        run_id           TEXT PRIMARY KEY,
+        job_id           TEXT NOT NULL,
+        instant          INTEGER,
+        attempt          INTEGER NOT NULL,
+        started_at       INTEGER NOT NULL,
+        owner            TEXT NOT NULL,
+        leased_until     INTEGER NOT NULL,
+        ended_at         INTEGER,
+        outcome          TEXT,
+        message          TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX job_runs_running ON job_runs (job_id) WHERE ended_at IS NULL;
+    CREATE UNIQUE INDEX job_runs_instant ON job_runs (job_id, instant, attempt)
+        WHERE instant IS NOT NULL;
+    CREATE INDEX job_runs_started ON job_runs (job_id, started_at);",
+    // 7: webhooks and what is to be sent to them; lists have commas between their names.
+    "CREATE TABLE webhooks (
+        webhook_id       TEXT PRIMARY KEY,
+        url              TEXT NOT NULL,
+        description      TEXT NOT NULL,
+        event_types      TEXT NOT NULL,
+        symbols          TEXT NOT NULL,
+        intervals        TEXT NOT NULL,
+        secret           TEXT NOT NULL,
+        created_at       INTEGER NOT NULL,
+        disabled_at      INTEGER,
+        disabled_why     TEXT,
+        cursor           INTEGER NOT NULL,
+        dropped          INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE webhook_outbox (
+        webhook_id       TEXT NOT NULL REFERENCES webhooks (webhook_id) ON DELETE CASCADE,
+        event_id         TEXT NOT NULL,
+        event_type       TEXT NOT NULL,
+        body             BLOB NOT NULL,
+        state            TEXT NOT NULL,
+        attempts         INTEGER NOT NULL DEFAULT 0,
+        next_attempt_at  INTEGER NOT NULL,
+        owner            TEXT,
+        leased_until     INTEGER,
+        created_at       INTEGER NOT NULL,
+        ended_at         INTEGER,
+        status           INTEGER,
+        error            TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (webhook_id, event_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX webhook_outbox_pending ON webhook_outbox
+        (webhook_id, next_attempt_at, leased_until, created_at) WHERE state = 'pending';
+    CREATE INDEX webhook_outbox_newest ON webhook_outbox (webhook_id, created_at, event_id);",
     // 8: what a person says of a symbol in place of the provider, and symbols that were deleted
     // while their bars stayed.
     "ALTER TABLE symbols ADD COLUMN custom_name TEXT;

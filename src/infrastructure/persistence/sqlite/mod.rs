@@ -7,6 +7,7 @@ mod bar_log;
 mod coverage;
 mod feed_state;
 mod idempotency;
+mod job_runs;
 mod migrations;
 mod ohlcv;
 mod ohlcv_write;
@@ -15,6 +16,8 @@ mod subscriptions;
 mod symbols;
 mod sync_status;
 mod syncs;
+mod webhook_outbox;
+mod webhooks;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -28,12 +31,15 @@ pub(super) use bar_log::BarLog;
 pub(super) use coverage::Coverage;
 pub(super) use feed_state::FeedState;
 pub(super) use idempotency::Idempotency;
+pub(super) use job_runs::JobRuns;
 pub(super) use ohlcv::Ohlcv;
 use pool::Pool;
 pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
 pub(super) use syncs::Syncs;
+pub(super) use webhook_outbox::WebhookOutbox;
+pub(super) use webhooks::Webhooks;
 
 use super::DatabaseError;
 

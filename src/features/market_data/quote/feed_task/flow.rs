@@ -9,7 +9,7 @@ use super::FeedTask;
 use super::changes::forming_bars;
 use crate::domain::ohlcv::services::TrackSnapshot;
 use crate::domain::quote::{Quote, QuoteEffect, QuoteTick, QuoteUpdate};
-use crate::domain::shared::{Series, Symbol};
+use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
 use crate::features::market_data::quote::copier::Copies;
 use crate::features::market_data::quote::feed_state::Connection;
 use crate::features::market_data::quote::hub::LatestQuote;
@@ -114,6 +114,7 @@ impl FeedTask {
     async fn link_changed(&mut self, now: Timestamp, state: FeedState) {
         let connected = matches!(state, FeedState::Connected);
         self.link_is_idle = matches!(state, FeedState::Idle);
+        self.tell(&state);
         if !connected {
             self.note_cut().await;
             // From here to the next snapshot, nothing is known.
@@ -151,6 +152,30 @@ impl FeedTask {
             }
         });
         self.show_lookups();
+    }
+
+    /// Tells that the feed is up, or down: each once, until it is the other.
+    fn tell(&mut self, state: &FeedState) {
+        match state {
+            FeedState::Connected if self.told_up != Some(true) => {
+                self.told_up = Some(true);
+                let (time, payload) = (Timestamp::now(), EventPayload::FeedConnected);
+                self.parts.announcer.tell(DomainEvent { time, payload });
+            }
+            FeedState::Reconnecting { error, .. } | FeedState::Terminal { error } => {
+                self.tell_down(error.to_string());
+            }
+            // Nobody wants anything of it.
+            FeedState::Idle => self.told_up = None,
+            FeedState::Connected | FeedState::Connecting => {}
+        }
+    }
+
+    pub(super) fn tell_down(&mut self, error: String) {
+        if self.told_up.replace(false) != Some(false) {
+            let (time, payload) = (Timestamp::now(), EventPayload::FeedLost { error });
+            self.parts.announcer.tell(DomainEvent { time, payload });
+        }
     }
 
     /// While the provider is asked to follow nothing, looking symbols up is all of the connection

@@ -32,7 +32,6 @@ use super::hub::Hub;
 use super::job::Job;
 use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
-use super::retention;
 use super::scribe::Scribe;
 use super::writer::{Standing, Writer};
 use crate::domain::ohlcv::Bar;
@@ -117,6 +116,8 @@ pub(super) struct FeedTask {
     link_is_idle: bool,
     /// When the provider last said anything, while connected.
     heard_at: Option<Timestamp>,
+    /// Whether it was told last that the feed is up, or that it is down.
+    told_up: Option<bool>,
     /// Symbols whose newest quote is not told yet.
     changed_quotes: HashSet<Symbol>,
     /// Symbols whose forming bars are not told yet.
@@ -149,9 +150,6 @@ impl FeedTask {
         let (notes, to_note) = mpsc::unbounded_channel();
         let noting = presence::take_notes(parts.ledger.clone(), to_note);
         drop(parts.lifecycle.spawn("coverage notes", Box::pin(noting)));
-        let (database, stopping) = (parts.database.clone(), parts.lifecycle.token());
-        let trim = retention::run(database, options.log_retention, stopping);
-        drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
             repairs: Repairs::new(&parts, fetches.clone()),
@@ -173,6 +171,7 @@ impl FeedTask {
             started: false,
             link_is_idle: false,
             heard_at: None,
+            told_up: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
             last_sequence: 0,
@@ -309,6 +308,10 @@ impl FeedTask {
             feed.connection = Connection::Stopped;
             feed.connected_since = None;
         });
+        if self.told_up == Some(true) && !self.parts.lifecycle.is_stopping() {
+            self.tell_down("it was stopped".to_owned());
+        }
+        self.told_up = None;
     }
 
     /// The provider ended the feed by itself, without a word: the service stops.
