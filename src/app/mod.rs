@@ -110,14 +110,14 @@ impl App {
             history: Arc::clone(&provider) as _,
             live: live.clone(),
             ledger: ledger.clone(),
-            events: events.clone(),
+            events,
             spool,
             lifecycle: lifecycle.clone(),
         };
         let syncs = sync_service(&parts);
         let repairs = gap_repairs(&parts, &syncs);
         let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
-        let scheduled = jobs::Scheduled::start(&settings, &jobs, &events).await?;
+        let scheduled = jobs::Scheduled::start(&settings, &jobs, &parts.events).await?;
         let quotes = Box::pin(start_quotes(parts, &settings, streams)).await?;
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = Arc::new(IdempotencyRecords::new(&database, &cache));

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::client::{Client, ClientOptions};
 use super::coverage::{JsonSegment, segment_rows};
+use super::key::KeyOption;
 use super::names::{history_end_text, interval};
 use super::output::Output;
 use super::series::{SeriesArgs, StretchArgs};
@@ -27,12 +28,14 @@ pub(super) struct Repair {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    key: KeyOption,
+    #[command(flatten)]
     client: ClientOptions,
 }
 
 impl Repair {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
-        let Self { series, stretch, json, client } = self;
+        let Self { series, stretch, json, key, client } = self;
         let client = Client::connect(client.or(outer)).await?;
         let request = client.request(RepairGapsRequest {
             symbol: series.symbol.clone(),
@@ -40,6 +43,7 @@ impl Repair {
             start_time: Some(to_pb(stretch.from)),
             end_time: Some(to_pb(stretch.to())),
         });
+        let request = key.whole().on(request);
         let answer = client.answer(client.market_data().repair_gaps(request)).await?;
         let result = answer.result.unwrap_or_default();
         let mut output = Output::stdout();

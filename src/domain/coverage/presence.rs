@@ -19,9 +19,14 @@ pub struct FeedPresence {
 }
 
 impl FeedPresence {
-    /// As it was kept: the feed is not there now, and was heard last when `connected` ends.
-    pub fn restored(followed: bool, connected: RangeSet, down: RangeSet) -> Self {
-        Self { followed, there: false, heard: connected.end(), connected, down }
+    /// As it was kept: the feed is not there now, and was `heard` last then.
+    pub const fn restored(
+        followed: bool,
+        heard: Option<Timestamp>,
+        connected: RangeSet,
+        down: RangeSet,
+    ) -> Self {
+        Self { followed, there: false, heard, connected, down }
     }
 
     /// Whether the symbol is followed still.
@@ -32,6 +37,11 @@ impl FeedPresence {
     /// Whether the feed is there now.
     pub const fn is_there(&self) -> bool {
         self.there
+    }
+
+    /// Until when the symbol was heard.
+    pub const fn heard_until(&self) -> Option<Timestamp> {
+        self.heard
     }
 
     /// When the feed was there.
@@ -134,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_restart_is_an_outage_and_having_let_go_is_none() {
-        let mut feed = FeedPresence::restored(true, ranges(&[(0, 10)]), RangeSet::default());
+        let mut feed =
+            FeedPresence::restored(true, Some(at(10)), ranges(&[(0, 10)]), RangeSet::default());
         assert_eq!(feed.away(at(20)), ranges(&[(10, 20)]));
         assert_eq!(feed.heard(at(30)), BarRange::new(at(10), at(30)));
         feed.let_go();
@@ -144,7 +155,8 @@ mod tests {
 
     #[test]
     fn time_that_runs_backwards_is_no_outage() {
-        let mut feed = FeedPresence::restored(true, ranges(&[(0, 100)]), RangeSet::default());
+        let mut feed =
+            FeedPresence::restored(true, Some(at(100)), ranges(&[(0, 100)]), RangeSet::default());
         assert_eq!(feed.heard(at(50)), None);
         feed.heard(at(60));
         assert_eq!((feed.connected().ranges().len(), feed.down().is_empty()), (1, true));
@@ -155,7 +167,8 @@ mod tests {
         let mut feed = FeedPresence::default();
         feed.heard(at(50));
         feed.heard(at(60));
-        feed.follow_on(&FeedPresence::restored(false, ranges(&[(0, 10)]), ranges(&[(3, 5)])));
+        let (connected, down) = (ranges(&[(0, 10)]), ranges(&[(3, 5)]));
+        feed.follow_on(&FeedPresence::restored(false, Some(at(10)), connected, down));
         assert_eq!(feed.connected(), &ranges(&[(0, 10), (50, 60)]));
         assert_eq!(feed.away(at(99)), ranges(&[(3, 5)]));
     }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,14 +21,17 @@ use crate::domain::coverage::{CoverageFacts, FeedPresence, TimeRange};
 use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
 use crate::infrastructure::persistence::{CoverageRecord, Database, DatabaseError};
 
-/// How often it is looked for something to write down.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks between two times that it is written down how far symbols were heard.
-const HEARD_EVERY: u64 = 10;
+/// How often it is written down how far symbols were heard. That the feed came or went is, at once.
+const HEARD_EVERY: Duration = Duration::from_secs(10);
+/// How long is waited before a database that is away is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Symbols in one write.
 const BATCH: usize = 500;
 /// Outages of a symbol that wait to be told at most.
 const GAPS: usize = 64;
+
+/// Held over calls of the database, so that they come one after the other.
+type TurnLock = tokio::sync::Mutex<()>;
 
 /// The ledger. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,8 +45,12 @@ struct Shared {
     sessions: Sessions,
     events: EventBus<DomainEvent>,
     feeds: Mutex<HashMap<Symbol, Watched>>,
+    /// The feed came or went.
+    turned: Notify,
+    /// Held by whoever writes down what the feed said.
+    writing: TurnLock,
     /// Held by whoever changes what was asked for.
-    asking: tokio::sync::Mutex<()>,
+    asking: TurnLock,
 }
 
 /// A symbol that the feed follows, or did a moment ago.
@@ -71,8 +79,10 @@ enum Unwritten {
 impl CoverageLedger {
     /// Keeps the ledger in `database`; tells `events` of outages while a market was open.
     pub fn new(database: Database, sessions: Sessions, events: EventBus<DomainEvent>) -> Self {
-        let (feeds, asking) = (Mutex::default(), tokio::sync::Mutex::new(()));
-        Self { shared: Arc::new(Shared { database, sessions, events, feeds, asking }) }
+        let (feeds, writing, asking) = (Mutex::default(), TurnLock::default(), TurnLock::default());
+        let turned = Notify::new();
+        let shared = Shared { database, sessions, events, feeds, turned, writing, asking };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The provider has answered what it has of `series` in `range`; its bars are stored.
@@ -146,6 +156,9 @@ impl CoverageLedger {
             watched.gaps.extend(gap.filter(|_| watched.gaps.len() < GAPS));
             let news = if was_there { Unwritten::Heard } else { Unwritten::Turn };
             watched.unwritten = watched.unwritten.max(news);
+            if news == Unwritten::Turn {
+                self.shared.turned.notify_one();
+            }
         }
     }
 
@@ -171,17 +184,26 @@ impl CoverageLedger {
         Ok(())
     }
 
-    /// Writes down what the feed says, until the service stops, and once more then.
+    /// Writes down all that the feed has said.
+    pub async fn settle(&self) -> Result<(), DatabaseError> {
+        self.write_down(Unwritten::Heard).await
+    }
+
+    /// Writes down what the feed says, until the service stops. What it says last is settled by
+    /// whoever speaks for it.
     pub async fn run(self, stopping: CancellationToken) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_away, mut stopped) = (false, false);
-        for turn in 1_u64.. {
-            stopped = stopped || stopping.run_until_cancelled(look.tick()).await.is_none();
-            let all = stopped || turn % HEARD_EVERY == 0;
-            let written = self.write_down(if all { Unwritten::Heard } else { Unwritten::Turn });
+        let mut heard = interval(HEARD_EVERY);
+        heard.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_away = false;
+        loop {
+            let least = tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.shared.turned.notified() => Unwritten::Turn,
+                () = sleep(RETRY_AFTER), if is_away => Unwritten::Turn,
+                _ = heard.tick() => Unwritten::Heard,
+            };
             let was_away = is_away;
-            is_away = match written.await {
+            is_away = match self.write_down(least).await {
                 Ok(()) => false,
                 Err(error) => {
                     if !was_away {
@@ -191,14 +213,12 @@ impl CoverageLedger {
                     true
                 }
             };
-            if stopped {
-                return;
-            }
         }
     }
 
     /// Writes down all symbols of which at least `least` is unwritten, and tells their outages.
     async fn write_down(&self, least: Unwritten) -> Result<(), DatabaseError> {
+        let _turn = self.shared.writing.lock().await;
         let due: Vec<Symbol> = {
             let feeds = self.feeds();
             let due = feeds.iter().filter(|(_, watched)| watched.unwritten >= least);
@@ -289,6 +309,7 @@ impl CoverageLedger {
             turn(&mut watched.presence);
             if before != (watched.presence.is_followed(), watched.presence.is_there()) {
                 watched.unwritten = Unwritten::Turn;
+                self.shared.turned.notify_one();
             }
         }
     }

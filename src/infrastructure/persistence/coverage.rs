@@ -2,6 +2,8 @@
 //!
 //! It does not know what follows from it: that is the domain's.
 
+use jiff::Timestamp;
+
 use super::calls::Calls;
 use super::database::Engine;
 use super::{DatabaseError, mongodb, sqlite};
@@ -145,9 +147,9 @@ impl CoverageRecord {
 
     /// The record that was stored so; none where `scope` is neither an interval nor the feed.
     pub(super) fn read(symbol: Symbol, scope: &str, parts: StoredParts) -> Option<Self> {
-        let StoredParts { followed, asked, connected, down } = parts;
+        let StoredParts { followed, heard, asked, connected, down } = parts;
         if scope == FEED {
-            let presence = FeedPresence::restored(followed, connected, down);
+            let presence = FeedPresence::restored(followed, heard, connected, down);
             return Some(Self::Feed { symbol, presence });
         }
         let interval: Interval = scope.parse().ok()?;
@@ -162,6 +164,7 @@ impl CoverageRecord {
             }
             Self::Feed { presence, .. } => StoredParts {
                 followed: presence.is_followed(),
+                heard: presence.heard_until(),
                 connected: presence.connected().clone(),
                 down: presence.down().clone(),
                 ..StoredParts::default()
@@ -179,6 +182,7 @@ pub(super) fn scope(interval: Option<Interval>) -> &'static str {
 #[derive(Debug, Default)]
 pub(super) struct StoredParts {
     pub(super) followed: bool,
+    pub(super) heard: Option<Timestamp>,
     pub(super) asked: RangeSet,
     pub(super) connected: RangeSet,
     pub(super) down: RangeSet,

@@ -27,15 +27,21 @@ const LOOK: Duration = Duration::from_millis(50);
 /// All trades, and time around them.
 const DAY: (&str, &str) = ("2024-03-05T14:00", "2024-03-05T16:10");
 
-/// A market of two hours, with nothing traded from 14:05 to 14:10 and from 15:30 to 15:40.
+/// A market of two hours in half a minute, with nothing traded in [`QUIET`].
 pub fn market() -> Market {
     let market = Market::new();
-    let mut trades = trades_from(time("2024-03-05T14:00:05Z"), 30, 10);
-    trades.extend(trades_from(time("2024-03-05T14:10:05Z"), 480, 10));
+    let mut trades = trades_from(time("2024-03-05T14:00:05Z"), 180, 10);
+    trades.extend(trades_from(time("2024-03-05T14:40:05Z"), 300, 10));
     trades.extend(trades_from(time("2024-03-05T15:40:05Z"), 120, 10));
     market.trades(COIN, &trades);
     market
 }
+
+/// Trades a second.
+pub const RATE: f64 = 20.0;
+
+const QUIET: [(&str, &str); 2] =
+    [("2024-03-05T14:30", "2024-03-05T14:40"), ("2024-03-05T15:30", "2024-03-05T15:40")];
 
 struct Scene {
     simulator: TestSimulator,
@@ -47,7 +53,7 @@ struct Scene {
 impl Scene {
     async fn start(engine: Engine) -> Self {
         let market = market();
-        let replay = ReplayConfig { pace: Pace::Rate(60.0), ..ReplayConfig::default() };
+        let replay = ReplayConfig { pace: Pace::Rate(RATE), ..ReplayConfig::default() };
         let simulator = market.replay(replay).await;
         let app = TestApp::on(engine, &simulator, &[("FEED_CLOCK", "event")]).await;
         let mut quotes = QuoteStreamClient::new(app.channel.clone());
@@ -117,7 +123,7 @@ async fn an_outage_of_feed_and_history_is_said_and_then_repaired(engine: Engine)
     let rows = scene.until("down", is_down).await;
     assert_eq!(rows.last().unwrap().2, FeedDown, "it is away still: {rows:?}");
     let quiet: Vec<_> = of(&rows, NoTrades).into_iter().map(|row| (&*row.0, &*row.1)).collect();
-    assert_eq!(quiet, [("2024-03-05T14:05", "2024-03-05T14:10")]);
+    assert!(!quiet.is_empty() && quiet.iter().all(|quiet| QUIET.contains(quiet)), "{rows:?}");
     assert_eq!(of(&rows, NotSynced).len(), usize::from(rows[0].2 == NotSynced), "{rows:?}");
 
     scene.until_the_market_is_over().await;
@@ -140,7 +146,7 @@ async fn an_outage_of_feed_and_history_is_said_and_then_repaired(engine: Engine)
 
     let after = scene.coverage().await;
     let minutes = after.iter().filter(|row| row.2 == Data).map(|row| row.3).sum::<i32>();
-    assert_eq!(minutes, 105, "every minute with a trade: {after:?}");
+    assert_eq!(minutes, 100, "every minute with a trade: {after:?}");
     let last = after.iter().rev().find(|row| row.2 == Data).unwrap();
     assert_eq!(last.1, "2024-03-05T16:00");
     let quiet_later = after.iter().find(|row| row.0 == "2024-03-05T15:30").unwrap();
@@ -169,7 +175,6 @@ async fn an_outage_is_repaired_by_the_feed_itself_when_it_is_back(engine: Engine
                 .iter()
                 .filter(|row| row.1.as_str() <= "2024-03-05T15:59")
                 .all(|row| row.2 != FeedDown)
-            && rows.iter().map(|row| row.3).sum::<i32>() >= 104
     };
     scene.until("repaired by the feed", accounted).await;
     // The cells of the outage, an hour's too, were asked for.

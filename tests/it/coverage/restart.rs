@@ -53,7 +53,7 @@ async fn quotes(server: &Server) -> QuoteStreamClient<Channel> {
 
 async fn ended(engine: Engine, killed: bool) {
     let (market, folder) = (market(), tempfile::tempdir().unwrap());
-    let simulator = SimulatorProcess::start(market.path(), &["--rate", "60"]).await;
+    let simulator = SimulatorProcess::start(market.path(), &["--rate", "20"]).await;
     let mut settings: BTreeMap<String, String> = simulator.settings();
     settings.insert("FEED_CLOCK".to_owned(), "event".to_owned());
     for (name, value) in engine.settings().await {
@@ -63,7 +63,7 @@ async fn ended(engine: Engine, killed: bool) {
     let request = pb::SubscribeRequest { symbol: COIN.to_owned() };
     quotes(&server).await.subscribe(request).await.unwrap();
     let bars = |rows: &[Row]| rows.iter().map(|row| row.3).sum::<i32>();
-    let heard = until(&server, "heard", |rows| bars(rows) >= 4).await;
+    let heard = until(&server, "heard", |rows| bars(rows) >= 8).await;
     assert!(!is_down(&heard), "{heard:?}");
     if killed {
         server.kill().await;

@@ -21,7 +21,8 @@ fn asked(series: &Series, pairs: &[(i64, i64)]) -> CoverageRecord {
 }
 
 fn feed(symbol: &Symbol, followed: bool, down: &[(i64, i64)]) -> CoverageRecord {
-    let presence = FeedPresence::restored(followed, ranges(&[(-9, 7)]), ranges(down));
+    let presence =
+        FeedPresence::restored(followed, Some(time(8)), ranges(&[(-9, 7)]), ranges(down));
     CoverageRecord::Feed { symbol: symbol.clone(), presence }
 }
 
@@ -66,7 +67,7 @@ async fn followed_symbols_are_found_and_a_symbol_is_forgotten_whole(store: &Stor
 async fn many_records_are_put_at_once(store: &Store) {
     let coverage = store.database.coverage();
     let symbol = |number: i32| Symbol::parse(&format!("X:S{number}")).unwrap();
-    let many: Vec<(i64, i64)> = (0..1_000).map(|at| (at * 2, at * 2 + 1)).collect();
+    let many: Vec<(i64, i64)> = (0..100).map(|at| (at * 2, at * 2 + 1)).collect();
     let records: Vec<_> = (0..700).map(|number| feed(&symbol(number), true, &many)).collect();
     coverage.put(&records).await.unwrap();
     coverage.put(&records).await.unwrap();

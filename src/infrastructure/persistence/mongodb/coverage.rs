@@ -7,7 +7,7 @@ use mongodb::bson::{Array, Bson, DateTime, Document, doc};
 
 use super::super::coverage::{CoverageRecord, StoredParts, scope};
 use super::super::millisecond_before;
-use super::{DEADLINE, DatabaseError, MongoDb, database_error};
+use super::{DEADLINE, DatabaseError, LONG_DEADLINE, MongoDb, database_error};
 use crate::domain::coverage::{RangeSet, TimeRange};
 use crate::domain::shared::{Interval, Symbol};
 
@@ -56,7 +56,7 @@ impl Coverage {
     pub(in super::super) async fn followed(&self) -> Result<Vec<CoverageRecord>, DatabaseError> {
         let collection = self.0.documents(COLLECTION);
         let find = async move {
-            let found = collection.find(doc! { "followed": true }).max_time(DEADLINE).await;
+            let found = collection.find(doc! { "followed": true }).max_time(LONG_DEADLINE).await;
             let mut cursor = found.map_err(|error| database_error(&error))?;
             let mut records = Vec::new();
             while let Some(document) =
@@ -66,7 +66,7 @@ impl Coverage {
             }
             Ok(records)
         };
-        self.0.run(DEADLINE, find).await
+        self.0.run(LONG_DEADLINE, find).await
     }
 
     pub(in super::super) async fn delete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
@@ -104,6 +104,8 @@ fn document(record: &CoverageRecord) -> Document {
     let parts = record.parts();
     if let CoverageRecord::Feed { .. } = record {
         document.insert("followed", parts.followed);
+        let heard = parts.heard.map(|heard| DateTime::from_millis(millisecond_before(heard)));
+        document.insert("heard", heard);
         document.insert("connected", list(&parts.connected));
         document.insert("down", list(&parts.down));
     } else {
@@ -129,7 +131,10 @@ fn read(document: &Document) -> Result<CoverageRecord, DatabaseError> {
     let symbol = Symbol::new(exchange, code).map_err(|error| corrupt(&error.to_string()))?;
     let ranges =
         |name| read_list(document, name).ok_or_else(|| corrupt("its stretches cannot be read"));
+    let heard = document.get_datetime("heard").ok().copied();
+    let heard = heard.and_then(|heard| Timestamp::from_millisecond(heard.timestamp_millis()).ok());
     let parts = StoredParts {
+        heard,
         followed: document.get_bool("followed").unwrap_or_default(),
         asked: ranges("asked")?,
         connected: ranges("connected")?,

@@ -336,7 +336,7 @@ fn coverage_schema() -> Document {
         &["symbol", "exchange", "interval"],
         doc! {
             "symbol": text(), "exchange": text(), "interval": text(),
-            "followed": { "bsonType": "bool" },
+            "followed": { "bsonType": "bool" }, "heard": optional("date"),
             "asked": &stretches, "connected": &stretches, "down": &stretches,
         },
     )

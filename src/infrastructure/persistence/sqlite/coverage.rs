@@ -12,7 +12,7 @@ use crate::domain::shared::{Interval, Symbol};
 
 const TABLE: &str = "coverage";
 
-const COLUMNS: &str = "exchange, symbol, interval, followed, asked, connected, down";
+const COLUMNS: &str = "exchange, symbol, interval, followed, heard, asked, connected, down";
 
 /// The table `coverage`.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl Coverage {
                 let transaction = immediate(connection)?;
                 let sql = format!(
                     "INSERT OR REPLACE INTO coverage ({COLUMNS}) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
                 );
                 let mut statement = transaction.prepare_cached(&sql).map_err(database_error)?;
                 for record in &records {
@@ -43,6 +43,7 @@ impl Coverage {
                         symbol.code(),
                         record.scope(),
                         parts.followed,
+                        parts.heard.map(millisecond_before),
                         text(&parts.asked),
                         text(&parts.connected),
                         text(&parts.down),
@@ -104,6 +105,7 @@ impl Coverage {
 struct CoverageRow {
     key: [String; 3],
     followed: bool,
+    heard: Option<i64>,
     ranges: [String; 3],
 }
 
@@ -111,19 +113,22 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<CoverageRow> {
     Ok(CoverageRow {
         key: [row.get(0)?, row.get(1)?, row.get(2)?],
         followed: row.get(3)?,
-        ranges: [row.get(4)?, row.get(5)?, row.get(6)?],
+        heard: row.get(4)?,
+        ranges: [row.get(5)?, row.get(6)?, row.get(7)?],
     })
 }
 
 fn into_record(row: CoverageRow) -> Result<CoverageRecord, DatabaseError> {
-    let CoverageRow { key: [exchange, code, scope], followed, ranges } = row;
+    let CoverageRow { key: [exchange, code, scope], followed, heard, ranges } = row;
     let corrupt =
         |detail: &str| DatabaseError::corrupt(TABLE, format!("{exchange}:{code} {scope}"), detail);
     let symbol = Symbol::new(&exchange, &code).map_err(|error| corrupt(&error.to_string()))?;
     let [asked, connected, down] = ranges.map(|text| read_text(&text));
+    let heard = heard.map(Timestamp::from_millisecond).transpose();
     let damaged = || corrupt("its stretches cannot be read");
     let parts = StoredParts {
         followed,
+        heard: heard.map_err(|error| corrupt(&error.to_string()))?,
         asked: asked.ok_or_else(damaged)?,
         connected: connected.ok_or_else(damaged)?,
         down: down.ok_or_else(damaged)?,

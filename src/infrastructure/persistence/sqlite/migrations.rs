@@ -173,6 +173,7 @@ const MIGRATIONS: &[&str] = &[
         symbol           TEXT NOT NULL,
         interval         TEXT NOT NULL,
         followed         INTEGER NOT NULL,
+        heard            INTEGER,
         asked            TEXT NOT NULL,
         connected        TEXT NOT NULL,
         down             TEXT NOT NULL,

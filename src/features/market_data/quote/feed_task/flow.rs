@@ -46,7 +46,7 @@ impl FeedTask {
                     self.apply(now, &mut ticks);
                     self.give_up(now, error).await;
                 }
-                FeedEvent::State(state) => self.link_changed(now, state),
+                FeedEvent::State(state) => self.link_changed(now, state).await,
                 FeedEvent::Alive => {}
             }
         }
@@ -104,18 +104,18 @@ impl FeedTask {
     /// to be seen.
     pub(super) async fn give_up(&mut self, now: Timestamp, error: ProviderError) {
         warn!(%error, "the feed ended: {error}; StartFeed tries again");
-        self.link_changed(now, FeedState::Terminal { error: error.clone() });
+        self.link_changed(now, FeedState::Terminal { error: error.clone() }).await;
         self.stop().await;
         for followed in self.symbols.values_mut() {
             followed.refuse(&error);
         }
     }
 
-    fn link_changed(&mut self, now: Timestamp, state: FeedState) {
+    async fn link_changed(&mut self, now: Timestamp, state: FeedState) {
         let connected = matches!(state, FeedState::Connected);
         self.link_is_idle = matches!(state, FeedState::Idle);
         if !connected {
-            self.note_cut();
+            self.note_cut().await;
             // From here to the next snapshot, nothing is known.
             for followed in self.symbols.values_mut() {
                 followed.cut_at = followed.cut_at.or(self.heard_at);

@@ -75,13 +75,13 @@ impl FeedTask {
             let from = if event { self.manager.last_tick(id) } else { followed.cut_at };
             let to = if event { followed.quote.last_time } else { Some(now) };
             if let (Some(from), Some(to)) = (from, to) {
-                self.parts.ledger.cut(symbol);
+                self.note_cut_of(symbol).await;
                 self.manager.outage(id, from, to.max(from), &mut self.changes);
                 self.gap(symbol.clone(), from, to.max(from)).await;
             }
         }
         self.manager.join(now, id, &point);
-        self.note_joined(symbol, id);
+        self.note_back(symbol, id).await;
         self.outage_before(symbol, id, now);
         self.hub.accept(symbol);
         let Some(followed) = self.symbols.get_mut(symbol) else { return };

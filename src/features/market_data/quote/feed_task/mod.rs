@@ -8,21 +8,23 @@ mod followed;
 mod joining;
 mod owed;
 mod presence;
+mod repairs;
 mod seed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
+use self::presence::Noted;
+use self::repairs::Repairs;
 use super::QuoteError;
 use super::copier::{self, Copies};
 use super::feed_state::{Connection, FeedState, Subscription};
@@ -48,8 +50,6 @@ const PROVIDER_COMMANDS: usize = 4_096;
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
 const FETCHED: usize = 1_024;
-/// Repairs that the provider is asked for at a time.
-const REPAIRS_AT_A_TIME: usize = 8;
 /// Between two looks for bars that are due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often the newest quotes and forming bars are copied.
@@ -100,9 +100,9 @@ pub(super) struct FeedTask {
     fetched: mpsc::Receiver<Fetched>,
     rerolled: mpsc::UnboundedReceiver<Rerolled>,
     fetches: mpsc::Sender<Fetched>,
-    /// Repairs that are fetched at a time.
-    repairing: Arc<Semaphore>,
+    repairs: Repairs,
     jobs: mpsc::Sender<Job>,
+    notes: mpsc::UnboundedSender<Noted>,
     copies: mpsc::Sender<Copies>,
     standing: watch::Receiver<Standing>,
     manager: BarManager,
@@ -145,8 +145,12 @@ impl FeedTask {
         let writer = Writer::new(scribe, &parts, told);
         drop(parts.lifecycle.spawn("bar writer", Box::pin(writer.run(work))));
         drop(parts.lifecycle.spawn("copier", copier::run(parts.cache.clone(), to_copy)));
+        let (notes, to_note) = mpsc::unbounded_channel();
+        let noting = presence::take_notes(parts.ledger.clone(), to_note);
+        drop(parts.lifecycle.spawn("coverage notes", Box::pin(noting)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
+            repairs: Repairs::new(&parts, fetches.clone()),
             parts,
             options,
             hub,
@@ -155,8 +159,8 @@ impl FeedTask {
             fetched: answers,
             rerolled,
             fetches,
-            repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
+            notes,
             copies,
             standing,
             symbols: HashMap::new(),
@@ -202,7 +206,7 @@ impl FeedTask {
                     self.observe();
                 }
                 _ = snapshot.tick(), if has_room => {
-                    self.note_heard();
+                    self.note_heard().await;
                     self.save().await;
                 }
                 Some(rerolled) = self.rerolled.recv(), if has_room => {
@@ -285,7 +289,7 @@ impl FeedTask {
             return;
         }
         self.started = false;
-        self.note_cut();
+        self.note_cut().await;
         self.save().await;
         self.flush().await;
         for (symbol, followed) in &mut self.symbols {

@@ -1,61 +1,128 @@
 //! What the ledger of coverage is told: until when symbols were heard, when the feed was cut, and
-//! what the provider has answered.
+//! what the provider has answered. Each note is taken in once all bars that were decided before it
+//! are stored: a bar on its way to the database must not pass for none.
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::oneshot;
-use tracing::debug;
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use super::FeedTask;
 use super::followed::{Followed, Progress};
+use crate::common::error::with_causes;
 use crate::domain::ohlcv::BarRange;
 use crate::domain::ohlcv::services::FeedClock;
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Series, Symbol};
+use crate::features::market_data::CoverageLedger;
 use crate::features::market_data::quote::job::Job;
 
+/// Something that the ledger is to know.
+#[derive(Debug)]
+enum Note {
+    /// Each symbol was heard on, until then.
+    Heard(Vec<(Symbol, Timestamp)>),
+    /// The feed is there for a symbol, from then on.
+    Back(Symbol, Timestamp),
+    /// The feed is away from symbols.
+    Cut(Vec<Symbol>),
+    /// Nobody wants a symbol any more.
+    LetGo(Symbol),
+    /// What the provider has of this time is stored.
+    Answered(Series, BarRange),
+}
+
+/// A note, and who says that what was decided before it is stored.
+#[derive(Debug)]
+pub(super) struct Noted {
+    note: Note,
+    is_stored: oneshot::Receiver<()>,
+}
+
+/// Takes notes in, in order, until the feed's task is gone; then all is written down. There are no
+/// more at a time than the writer has jobs.
+pub(super) async fn take_notes(ledger: CoverageLedger, mut notes: mpsc::UnboundedReceiver<Noted>) {
+    while let Some(Noted { note, is_stored }) = notes.recv().await {
+        let is_stored = is_stored.await.is_ok();
+        match note {
+            Note::Heard(symbols) if is_stored => {
+                ledger.heard(symbols.iter().map(|(symbol, until)| (symbol, *until)));
+            }
+            Note::Answered(series, range) if is_stored => {
+                // Else it stays missing, and is asked for again.
+                if let Err(error) = ledger.answered(&series, range).await {
+                    let error = with_causes(&error);
+                    warn!(%series, error, "what was answered of {series} could not be noted");
+                }
+            }
+            Note::Heard(_) | Note::Answered(..) => {}
+            Note::Back(symbol, since) => ledger.heard([(&symbol, since)]),
+            Note::Cut(symbols) => symbols.iter().for_each(|symbol| ledger.cut(symbol)),
+            Note::LetGo(symbol) => ledger.let_go(&symbol),
+        }
+    }
+    if let Err(error) = ledger.settle().await {
+        warn!(error = with_causes(&error), "the end of the feed could not be noted");
+    }
+}
+
 impl FeedTask {
-    /// Says until when each symbol was heard; but for the grace in which bars still close, or a bar
-    /// that is about to be stored would be taken for none.
-    pub(super) fn note_heard(&self) {
+    /// Says until when each symbol was heard; but for the grace in which bars still close.
+    pub(super) async fn note_heard(&mut self) {
+        if self.standing.borrow().is_behind {
+            return;
+        }
+        self.advance().await;
         let grace = self.options.rules.grace;
-        let heard = |(symbol, followed): (_, &Followed)| {
+        let heard = |(symbol, followed): (&Symbol, &Followed)| {
             let is_heard = followed.progress == Progress::Joined && followed.cut_at.is_none();
             let until = self.heard_until(followed.id.filter(|_| is_heard)?, followed)?;
-            Some((symbol, until.saturating_sub(grace).ok()?))
+            Some((symbol.clone(), until.saturating_sub(grace).ok()?))
         };
-        self.parts.ledger.heard(self.symbols.iter().filter_map(heard));
-    }
-
-    /// The feed is away from all symbols.
-    pub(super) fn note_cut(&self) {
-        self.note_heard();
-        for symbol in self.symbols.keys() {
-            self.parts.ledger.cut(symbol);
+        let heard: Vec<_> = self.symbols.iter().filter_map(heard).collect();
+        if !heard.is_empty() {
+            self.note(Note::Heard(heard)).await;
         }
     }
 
-    /// The feed is there for a symbol, from its snapshot on.
-    pub(super) fn note_joined(&self, symbol: &Symbol, id: SymbolId) {
-        let Some(followed) = self.symbols.get(symbol) else { return };
-        let since = self.heard_until(id, followed);
-        self.parts.ledger.heard(since.map(|since| (symbol, since)));
+    /// The feed is away from all symbols.
+    pub(super) async fn note_cut(&mut self) {
+        let is_heard = |followed: &Followed| followed.progress == Progress::Joined;
+        if self.symbols.values().any(is_heard) {
+            self.note_heard().await;
+            let symbols = self.symbols.keys().cloned().collect();
+            self.note(Note::Cut(symbols)).await;
+        }
     }
 
-    /// What the provider has of `answered` is on its way to the database: the ledger is told once
-    /// it is there.
-    pub(super) async fn note_answered(&mut self, series: Series, answered: BarRange) {
+    /// The feed is away from a symbol.
+    pub(super) async fn note_cut_of(&mut self, symbol: &Symbol) {
+        self.note(Note::Cut(vec![symbol.clone()])).await;
+    }
+
+    /// The feed is there for a symbol, from its snapshot on.
+    pub(super) async fn note_back(&mut self, symbol: &Symbol, id: SymbolId) {
+        let since = self.symbols.get(symbol).and_then(|followed| self.heard_until(id, followed));
+        if let Some(since) = since {
+            self.note(Note::Back(symbol.clone(), since)).await;
+        }
+    }
+
+    /// Nobody wants a symbol any more.
+    pub(super) async fn note_let_go(&mut self, symbol: &Symbol) {
+        self.note_heard().await;
+        self.note(Note::LetGo(symbol.clone())).await;
+    }
+
+    /// What the provider has of `range` is on its way to the database.
+    pub(super) async fn note_answered(&mut self, series: Series, range: BarRange) {
+        self.note(Note::Answered(series, range)).await;
+    }
+
+    async fn note(&mut self, note: Note) {
         let (stored, is_stored) = oneshot::channel();
         self.write(Job::Barrier(stored)).await;
-        let ledger = self.parts.ledger.clone();
-        let note = async move {
-            if is_stored.await.is_err() {
-                return;
-            }
-            if let Err(error) = ledger.answered(&series, answered).await {
-                debug!(%series, %error, "what was answered of {series} is not noted; it is asked for again");
-            }
-        };
-        drop(self.parts.lifecycle.spawn("note coverage", note));
+        // Taken in until this task is gone.
+        drop(self.notes.send(Noted { note, is_stored }));
     }
 
     /// How far a symbol was heard, in the time of its bars.

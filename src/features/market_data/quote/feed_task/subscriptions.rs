@@ -183,7 +183,7 @@ impl FeedTask {
 
     /// The provider does not give this symbol. One that may come later is tried again.
     pub(super) async fn refused(&mut self, symbol: &Symbol, error: ProviderError) {
-        self.parts.ledger.cut(symbol);
+        self.note_cut_of(symbol).await;
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if is_passing(&error) {
             followed.progress = Progress::Resolving;
@@ -209,8 +209,7 @@ impl FeedTask {
             self.count();
             return;
         }
-        self.note_heard();
-        self.parts.ledger.let_go(symbol);
+        self.note_let_go(symbol).await;
         self.save_symbol(symbol).await;
         self.flush_symbol(symbol).await;
         if let Some(followed) = self.symbols.remove(symbol) {
@@ -224,6 +223,7 @@ impl FeedTask {
         }
         self.changed_quotes.remove(symbol);
         self.uncopied.remove(symbol);
+        self.repairs.forget(symbol);
         self.hub.forget(symbol);
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
         self.show_lookups();
