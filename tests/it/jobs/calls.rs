@@ -19,6 +19,17 @@ on_every_engine!(
 const ALL: &str = "market_data_sync_all";
 const DAILY: &str = "market_data_sync_daily";
 
+/// Series that the provider has.
+const SERIES: [(&str, Interval); 7] = [
+    ("NYSE:IBM", Interval::Interval1d),
+    ("NYSE:IBM", Interval::Interval1w),
+    ("NYSE:IBM", Interval::Interval1mo),
+    ("BINANCE:BTCUSDT", Interval::Interval1d),
+    ("BINANCE:BTCUSDT", Interval::Interval1h),
+    ("BINANCE:BTCUSDT", Interval::Interval4h),
+    ("NASDAQ:AAPL-UNADJ", Interval::Interval1d),
+];
+
 async fn run(app: &TestApp, job_id: &str) -> Result<pb::JobRun, Status> {
     let request = pb::RunJobRequest { job_id: job_id.to_owned() };
     let answer = app.system.clone().run_job(request).await?;
@@ -37,16 +48,7 @@ async fn every_tracked_series_is_synced_four_at_a_time_and_a_bad_one_stops_nobod
         (nothing.outcome(), nothing.message.as_str()),
         (JobOutcome::Succeeded, "0 of 0 series synced")
     );
-    let series = [
-        ("NYSE:IBM", Interval::Interval1d),
-        ("NYSE:IBM", Interval::Interval1w),
-        ("NYSE:IBM", Interval::Interval1mo),
-        ("BINANCE:BTCUSDT", Interval::Interval1d),
-        ("BINANCE:BTCUSDT", Interval::Interval1h),
-        ("BINANCE:BTCUSDT", Interval::Interval4h),
-        ("NASDAQ:AAPL-UNADJ", Interval::Interval1d),
-    ];
-    for (symbol, interval) in series {
+    for (symbol, interval) in SERIES {
         app.sync(symbol, interval, 3).await.unwrap();
     }
     for bad in ["NYSE:NONE1", "NYSE:NONE2"] {
@@ -79,7 +81,7 @@ async fn every_tracked_series_is_synced_four_at_a_time_and_a_bad_one_stops_nobod
     assert!((2..=4).contains(&most), "{most} at once");
     assert_eq!(all.outcome(), JobOutcome::Partial);
     assert!(all.message.starts_with("7 of 9 series synced; "), "{}", all.message);
-    for (symbol, interval) in series {
+    for (symbol, interval) in SERIES {
         let bars = app.status(symbol, interval).await.unwrap().bar_count;
         assert!((100..=500).contains(&bars), "{symbol} {interval:?}: {bars}");
     }
@@ -92,6 +94,13 @@ async fn every_tracked_series_is_synced_four_at_a_time_and_a_bad_one_stops_nobod
     let kept = run(&app, "retention").await.unwrap();
     assert_eq!(kept.outcome(), JobOutcome::Succeeded, "{}", kept.message);
 
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_none_is_not_found_and_nonsense_is_the_callers_mistake() {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let app = TestApp::start(&simulator).await;
     let unknown = run(&app, "nothing_like_it").await.unwrap_err();
     assert_eq!(reason(&unknown), (Code::NotFound, "JOB_NOT_FOUND".to_owned()));
     let resource = unknown.get_details_resource_info().unwrap();
@@ -103,7 +112,6 @@ async fn every_tracked_series_is_synced_four_at_a_time_and_a_bad_one_stops_nobod
         let refused = run(&app, nonsense).await.unwrap_err();
         assert_eq!(reason(&refused), (Code::InvalidArgument, "INVALID_FIELDS".to_owned()));
     }
-    app.stop().await;
 }
 
 async fn a_run_under_a_key_is_carried_out_once(engine: Engine) {
