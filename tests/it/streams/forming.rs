@@ -132,6 +132,18 @@ async fn the_newest_quote_is_found_in_the_cache_when_nobody_follows_the_symbol_a
     let cached = timeout(PATIENCE, cached).await.unwrap();
     assert_eq!((cached.symbol.as_str(), cached.epoch), (TRADED, known.epoch));
     assert!(cached.last_price > 100.0 && cached.time.is_some(), "{cached:?}");
+    // Who comes back goes on behind it.
+    let request =
+        pb::StreamQuotesRequest { symbols: vec![TRADED.to_owned()], ..Default::default() };
+    let mut stream = quotes(&app).stream_quotes(request).await.unwrap().into_inner();
+    let again = loop {
+        let event = timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+        if let Some(pb::quote_event::Event::Quote(quote)) = event.event {
+            break quote;
+        }
+    };
+    assert_eq!(again.epoch, cached.epoch);
+    assert!(again.sequence > cached.sequence, "{again:?} after {cached:?}");
     let request = pb::GetLatestQuoteRequest { symbol: "TEST:NOBODY".to_owned() };
     let status = quotes(&app).get_latest_quote(request).await.unwrap_err();
     assert_eq!(reason(&status), (Code::NotFound, "NOT_SUBSCRIBED".to_owned()));

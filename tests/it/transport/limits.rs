@@ -131,9 +131,10 @@ async fn more_calls_than_the_process_takes_are_told_to_come_back() {
     let (simulator, app) = app(&off).await;
     simulator.fault("silence", None, None, true).await;
     let mut waiting = JoinSet::new();
+    // A few more than it takes: those who ask below take places as well.
     for _ in 0..2 {
         let client = MarketDataClient::new(connect(&app.url).await);
-        for _ in 0..512 {
+        for _ in 0..600 {
             let mut client = client.clone();
             waiting.spawn(async move { client.sync_symbol(sync()).await.map(drop) });
         }

@@ -135,7 +135,7 @@ impl Track {
             Some(_) => {}
             None => {
                 self.minutes.insert(index, MinuteBar::known(range, values));
-                self.add_parents(range);
+                self.add_parents(range, &[]);
             }
         }
     }

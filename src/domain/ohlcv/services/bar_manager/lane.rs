@@ -213,6 +213,13 @@ impl Lane {
         }
     }
 
+    /// A minute came into memory that was closed elsewhere.
+    pub(super) fn complete(&mut self, minute: BarRange) {
+        if let Some(bar) = self.find_or_add(minute.open()) {
+            bar.changed |= bar.told.is_some();
+        }
+    }
+
     pub(super) fn repair(&mut self, minute: BarRange) {
         if let Some(bar) = self.find_or_add(minute.open()) {
             bar.repair();

@@ -237,19 +237,20 @@ impl BarManager {
         keep_last_rerolls(out, start);
     }
 
-    /// Answers a [`BarChange::Reroll`] of a bar that is not closed, or was not then: what its
-    /// children in `[open_time, until)` come to. False where a later one has replaced it.
+    /// Answers a [`BarChange::Reroll`] of a bar that was not closed then, or is still in memory:
+    /// what its children in `[range.open(), until)` come to. False where a later one has replaced
+    /// it. A bar that has closed and left memory meanwhile is asked for once more, as a whole.
     pub fn replace_head(
         &mut self,
         id: SymbolId,
         interval: Interval,
-        open_time: Timestamp,
-        until: Timestamp,
+        (range, until): (BarRange, Timestamp),
         values: Ohlcv,
+        out: &mut Vec<BarChange>,
     ) -> bool {
         let track = self.track_mut(id);
         let taken =
-            track.is_some_and(|track| track.replace_head(interval, open_time, until, values));
+            track.is_some_and(|track| track.replace_head(interval, (range, until), values, out));
         if taken {
             self.mark_touched(id.index);
             self.mark_pending(id.index);

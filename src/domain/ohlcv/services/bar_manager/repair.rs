@@ -4,8 +4,10 @@ use jiff::Timestamp;
 
 use super::change::BarChange;
 use super::closing::News;
+use super::lane::Lane;
 use super::minute::MinuteBar;
 use super::rolled::Rolled;
+use super::snapshot::stored_minute;
 use super::track::{Track, is_period};
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::shared::{Interval, Series};
@@ -55,20 +57,57 @@ impl Track {
         }
         let index = self.minutes.partition_point(|minute| minute.range.open() < range.open());
         let known = self.minutes.get(index).filter(|minute| minute.range == range);
-        let told = known.map_or(bar.stored, |minute| minute.told);
-        if told.filter(StoredBar::is_final).is_some_and(|told| self.alike(&told, &bar.values)) {
-            return;
+        let stored = bar.stored.filter(StoredBar::is_final);
+        let told = known.map_or(stored, |minute| minute.told);
+        let confirmed = told.filter(|told| told.is_final() && self.alike(told, &bar.values));
+        match (known.is_some(), confirmed) {
+            (true, Some(_)) => {}
+            (true, None) => {
+                self.correct(index, bar.values, told);
+                self.lanes.iter_mut().for_each(|lane| lane.repair(range));
+            }
+            // Another run of the feed has closed it: the bars above it that are made here have it.
+            (false, Some(told)) => {
+                let minute = stored_minute(&MinuteBar::known(range, told.values), told);
+                self.minutes.insert(index, minute);
+                let gone = self.gone(range);
+                self.add_parents(range, &gone);
+                self.lanes_but(&gone).for_each(|lane| lane.complete(range));
+                self.late = true;
+            }
+            (false, None) => {
+                self.minutes.insert(index, MinuteBar::known(range, bar.values));
+                self.correct(index, bar.values, told);
+                let gone = self.gone(range);
+                self.add_parents(range, &gone);
+                self.lanes_but(&gone).for_each(|lane| lane.repair(range));
+                self.reroll(range, |interval| gone.contains(&interval), out);
+            }
         }
-        if known.is_none() {
-            self.minutes.insert(index, MinuteBar::known(range, bar.values));
-            self.add_parents(range);
-        }
+    }
+
+    fn correct(&mut self, index: usize, values: Ohlcv, told: Option<StoredBar>) {
         if let Some(minute) = self.minutes.get_mut(index) {
-            minute.fixed = Some(bar.values);
+            minute.fixed = Some(values);
             minute.told = told;
         }
-        self.lanes.iter_mut().for_each(|lane| lane.repair(range));
         self.late = true;
+    }
+
+    /// The intervals whose bar above `minute` is closed and not in memory: what else it is made of
+    /// is only in the database.
+    fn gone(&mut self, minute: BarRange) -> Vec<Interval> {
+        let cursor = self.cursor.unwrap_or(Timestamp::MIN);
+        let is_gone = |lane: &mut Lane| {
+            let parent = lane.bar_at(minute.open())?;
+            let gone = parent.close() <= cursor && lane.find(minute.open()).is_none();
+            gone.then_some(lane.interval)
+        };
+        self.lanes.iter_mut().filter_map(is_gone).collect()
+    }
+
+    fn lanes_but(&mut self, gone: &[Interval]) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.iter_mut().filter(|lane| !gone.contains(&lane.interval))
     }
 
     fn repair_parent(&mut self, interval: Interval, bar: &RepairedBar, out: &mut Vec<BarChange>) {
@@ -185,20 +224,28 @@ impl Track {
         if is_period(interval) { self.first_day().max(self.floor) } else { self.floor }
     }
 
-    /// Replaces what the bar of `interval` that opens at `open_time` came to before `until`, as
-    /// asked for; answers whether that was (still) asked for.
+    /// Replaces what the bar of `interval` in `range` came to before `until`, as asked for; answers
+    /// whether that was (still) asked for. One that is out of reach now is asked for as a whole.
     pub(super) fn replace_head(
         &mut self,
         interval: Interval,
-        open_time: Timestamp,
-        until: Timestamp,
+        (range, until): (BarRange, Timestamp),
         values: Ohlcv,
+        out: &mut Vec<BarChange>,
     ) -> bool {
+        let is_closed = self.is_closed(range);
         let lane = self.lanes.iter_mut().find(|lane| lane.interval == interval);
-        let parent = lane.and_then(|lane| lane.find(open_time));
-        let parent = parent
-            .filter(|parent| parent.range.open() == open_time && parent.rerolling == Some(until));
-        let Some(parent) = parent else { return false };
+        let parent = lane.and_then(|lane| lane.find(range.open()));
+        let Some(parent) = parent.filter(|parent| parent.range.open() == range.open()) else {
+            if is_closed {
+                let (series, until) = (self.series(interval), range.close());
+                out.push(BarChange::Reroll { series, range, until });
+            }
+            return false;
+        };
+        if parent.rerolling != Some(until) {
+            return false;
+        }
         let ticks = parent.head.map_or(0, |head| head.ticks);
         let head = Rolled { values, ticks, repaired: true };
         parent.head = Some(parent.tail.take().map_or(head, |tail| head.followed_by(&tail)));

@@ -121,7 +121,8 @@ fn fixed(stored: &StoredBar) -> Option<Ohlcv> {
     (stored.source != BarSource::Ticks).then_some(stored.values)
 }
 
-fn stored_minute(kept: &MinuteBar, stored: StoredBar) -> MinuteBar {
+/// The minute `kept`, as it is stored.
+pub(super) fn stored_minute(kept: &MinuteBar, stored: StoredBar) -> MinuteBar {
     let range = kept.range;
     let mut minute = MinuteBar::known(range, stored.values);
     minute.doubtful = kept.doubtful;

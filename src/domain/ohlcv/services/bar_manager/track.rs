@@ -176,7 +176,8 @@ impl Track {
             .map(|cumulative| self.volume.step(cumulative, tick.time, day));
         counts.restated += u64::from(step == Some(VolumeStep::Restated));
         let line = self.clock(now, rules).map(|clock| before(clock, rules.lateness));
-        if tick.time < self.floor || line.is_some_and(|line| tick.time < line) {
+        let out_of_reach = line.is_some_and(|line| tick.time < line) || self.is_unseen(range);
+        if tick.time < self.floor || out_of_reach {
             counts.too_late += 1;
             if tick.time >= self.floor {
                 self.refetch(range);
@@ -209,6 +210,13 @@ impl Track {
         }
     }
 
+    /// Whether a minute passed while the feed was away: it is the provider's to tell.
+    fn is_unseen(&self, minute: BarRange) -> bool {
+        self.is_closed(minute)
+            && self.in_doubt(Interval::M1, minute)
+            && !self.minutes.iter().any(|known| known.range == minute)
+    }
+
     /// The minute and the trading day that hold `time`; none outside of the session.
     fn place(&mut self, time: Timestamp) -> Option<(BarRange, BarRange)> {
         let range = self.base.bar_at(time)?;
@@ -225,15 +233,15 @@ impl Track {
         let index = self.minutes.partition_point(|minute| minute.range.open() < range.open());
         if self.minutes.get(index).is_none_or(|minute| minute.range != range) {
             self.minutes.insert(index, MinuteBar::at(range, tick.time, tick.price));
-            self.add_parents(range);
+            self.add_parents(range, &[]);
         }
         index
     }
 
-    /// Makes the bars above the minute `range` that are not there, those of a week and a month
-    /// with the days before the join.
-    pub(super) fn add_parents(&mut self, range: BarRange) {
-        for lane in &mut self.lanes {
+    /// Makes the bars above the minute `range` that are not there, `but` for some; those of a week
+    /// and a month with the days before the join.
+    pub(super) fn add_parents(&mut self, range: BarRange, but: &[Interval]) {
+        for lane in self.lanes.iter_mut().filter(|lane| !but.contains(&lane.interval)) {
             let interval = lane.interval;
             let Some(parent) = lane.find_or_add(range.open()) else { continue };
             if is_period(interval) {

@@ -113,12 +113,11 @@ impl FeedTask {
                     self.begin(&symbol);
                 }
             }
-            Fetched::Seeded(symbol, id, minutes) => {
-                let Some(followed) = self.symbols.get(&symbol).filter(|each| each.id == Some(id))
-                else {
-                    return;
-                };
-                self.manager.seed(id, &Seed { minutes: &minutes, days: &followed.days });
+            Fetched::Seeded { symbol, id, minutes, days } => {
+                let followed = self.symbols.get_mut(&symbol).filter(|each| each.id == Some(id));
+                let Some(followed) = followed else { return };
+                self.manager.seed(id, &Seed { minutes: &minutes, days: &days.bars });
+                followed.days = Some(days);
             }
             Fetched::Repaired { series, range, bars, done } => {
                 if let Some(id) = self.manager.id_of(&series.symbol) {
@@ -146,14 +145,14 @@ impl FeedTask {
         let Some(id) = self.manager.id_of(&series.symbol) else { return };
         let owed = self.symbols.get(&series.symbol).map(|followed| &followed.owed);
         let is_last = owed.is_some_and(|owed| owed.is_last_reroll(interval, range));
-        let open_time = range.open();
         match values.filter(|_| is_last) {
             Some(values) if until >= range.close() => {
-                let bar = RepairedBar { open_time, values, stored };
+                let bar = RepairedBar { open_time: range.open(), values, stored };
                 self.manager.apply_repair(id, interval, &[bar], &mut self.changes);
             }
             Some(values) => {
-                self.manager.replace_head(id, interval, open_time, until, values);
+                let head = (range, until);
+                self.manager.replace_head(id, interval, head, values, &mut self.changes);
             }
             None => {}
         }

@@ -1,4 +1,4 @@
-//! What is asked of the provider's history while the feed goes on: sessions, seeds, repairs.
+//! What is asked of the provider's history while the feed goes on: sessions and repairs.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Duration, sleep};
 use tracing::{debug, warn};
 
+use super::seed::{DAYS, Days};
 use super::subscriptions::is_passing;
 use crate::domain::ohlcv::services::{BarClock, RepairedBar};
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
@@ -19,10 +20,6 @@ use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryPage, HistoryRequest, ProviderError};
 use crate::infrastructure::persistence::DatabaseError;
 
-/// Daily bars that a join asks for: the earlier of a week's and a month's first session.
-const DAYS: u32 = 32;
-/// Minutes in the longest session, and some.
-const MINUTES: u32 = 1_500;
 /// How long is waited before a symbol, or a bar that is not finished yet, is asked for again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The longest wait for a provider that is away.
@@ -39,8 +36,17 @@ pub(in crate::features::market_data::quote) enum Fetched {
     Resolved(Symbol, Result<Box<Resolved>, ProviderError>),
     /// A symbol is worth another try.
     Retry(Symbol),
-    /// One-minute bars since a symbol's session opened.
-    Seeded(Symbol, SymbolId, Vec<(Timestamp, Ohlcv)>),
+    /// What makes a symbol's first bars complete.
+    Seeded {
+        /// Whose.
+        symbol: Symbol,
+        /// As it was when it joined.
+        id: SymbolId,
+        /// One-minute bars since its session opened.
+        minutes: Vec<(Timestamp, Ohlcv)>,
+        /// The days before.
+        days: Days,
+    },
     /// Bars that were in doubt, as the provider says them.
     Repaired {
         /// Whose.
@@ -74,8 +80,8 @@ pub(in crate::features::market_data::quote) struct Rerolled {
 pub(in crate::features::market_data::quote) struct Resolved {
     /// When it trades.
     pub(super) session: Arc<TradingSession>,
-    /// Daily bars.
-    pub(super) days: Vec<(Timestamp, Ohlcv)>,
+    /// The days that are over.
+    pub(super) days: Days,
     /// What was kept of its bars.
     pub(super) kept: Option<Kept>,
     /// What is stored under the keys of what was kept.
@@ -115,7 +121,10 @@ pub(super) async fn resolve(
         }
     }
     let session = session.unwrap_or_else(|| Arc::new(TradingSession::around_the_clock()));
-    let days = page.map_or_else(Vec::new, |page| values(&page));
+    let days = match &page {
+        Some(page) => Days::of(page, Arc::clone(&session)),
+        None => Days::unknown(Arc::clone(&session)),
+    };
     let kept = kept(parts, symbol).await;
     let (kept, stored) = kept.map_err(|error| unavailable(parts, &error.to_string()))?;
     let newest = parts.database.bars().newest(&Series::new(symbol.clone(), Interval::M1)).await;
@@ -138,31 +147,6 @@ pub(super) fn resolve_later(
         }
     };
     drop(parts.lifecycle.spawn("retry symbol", task));
-}
-
-/// Fetches the minutes since the session opened that holds `since`.
-pub(super) fn seed(
-    parts: &QuoteServiceParts,
-    symbol: Symbol,
-    id: SymbolId,
-    since: Timestamp,
-    fetches: mpsc::Sender<Fetched>,
-) {
-    let parts = parts.clone();
-    let lifecycle = parts.lifecycle.clone();
-    let task = async move {
-        let series = Series::new(symbol.clone(), Interval::M1);
-        let minutes = match first_page(&parts, series, MINUTES).await {
-            Ok(page) => values(&page),
-            Err(error) => {
-                warn!(%symbol, %error, "no seed for {symbol}; its first bars are fetched after they close");
-                Vec::new()
-            }
-        };
-        debug!(%symbol, minutes = minutes.len(), %since, "seeded {symbol}");
-        drop(fetches.send(Fetched::Seeded(symbol, id, minutes)).await);
-    };
-    drop(lifecycle.spawn("seed symbol", Box::pin(task)));
 }
 
 /// Fetches the bars of `range` again, until the provider has finished them all. A provider that is
@@ -268,7 +252,7 @@ async fn kept(
     Ok((Some(kept), stored))
 }
 
-async fn first_page(
+pub(super) async fn first_page(
     parts: &QuoteServiceParts,
     series: Series,
     bars: u32,
@@ -283,7 +267,7 @@ async fn first_page(
 }
 
 /// The bars of a page that are bars, by open time.
-fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
+pub(super) fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
     let checked = page.bars.iter().filter_map(|bar| {
         let values = Ohlcv::new(bar.open, bar.high, bar.low, bar.close, bar.volume).ok()?;
         Some((bar.open_time, values))

@@ -212,8 +212,10 @@ impl FeedTask {
         for symbol in std::mem::take(&mut self.uncached) {
             let Some(followed) = self.symbols.get(&symbol) else { continue };
             let latest = LatestQuote { quote: followed.quote, sequence: followed.sequence };
-            let value = wire::encode_quote(&symbol, &latest, self.hub.epoch());
-            copies.quotes.push((latest_quote(&symbol), value));
+            if latest.quote.last_price.is_some() {
+                let value = wire::encode_quote(&symbol, &latest, self.hub.epoch());
+                copies.quotes.push((latest_quote(&symbol), value));
+            }
             let Some(id) = followed.id else { continue };
             for (interval, bar) in forming_bars(&self.manager, id) {
                 let series = Series::new(symbol.clone(), interval);

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::Verdict;
 use super::owed::Owed;
-use crate::domain::ohlcv::Ohlcv;
+use super::seed::Days;
 use crate::domain::ohlcv::services::TrackSnapshot;
 use crate::domain::quote::{Quote, SymbolId};
 use crate::features::market_data::quote::feed_state::SubscriptionState;
@@ -48,8 +48,8 @@ pub(super) struct Followed {
     pub(super) cut_at: Option<Timestamp>,
     /// When the newest minute opens that an earlier run has closed.
     pub(super) closed_before: Option<Timestamp>,
-    /// Daily bars from when it was looked up.
-    pub(super) days: Vec<(Timestamp, Ohlcv)>,
+    /// The days before it was looked up, or joined.
+    pub(super) days: Option<Days>,
     pub(super) error: Option<ProviderError>,
     /// What was kept of its bars last.
     pub(super) kept: Option<TrackSnapshot>,

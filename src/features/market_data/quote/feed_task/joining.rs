@@ -5,8 +5,9 @@ use tracing::info;
 
 use super::fetch;
 use super::followed::Progress;
+use super::seed::{self, Wanted};
 use super::{FeedTask, Verdict};
-use crate::domain::ohlcv::services::{FeedClock, Seed};
+use crate::domain::ohlcv::services::FeedClock;
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::Symbol;
 use crate::features::market_data::Live;
@@ -43,7 +44,7 @@ impl FeedTask {
                     None => self.manager.track(&symbol, session),
                 };
                 followed.id = Some(id);
-                followed.days = resolved.days;
+                followed.days = Some(resolved.days);
                 followed.closed_before = resolved.newest;
                 followed.progress = Progress::Joining;
                 followed.error = None;
@@ -83,12 +84,11 @@ impl FeedTask {
         self.hub.accept(symbol);
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         followed.cut_at = None;
-        if followed.quote.is_before_first_trade() {
-            let days = std::mem::take(&mut followed.days);
-            self.manager.seed(id, &Seed { minutes: &[], days: &days });
-        } else {
-            let since = followed.quote.last_time.unwrap_or(now);
-            fetch::seed(&self.parts, symbol.clone(), id, since, self.fetches.clone());
+        if let Some(days) = followed.days.clone() {
+            let minutes = !followed.quote.is_before_first_trade();
+            let wanted = Wanted { minutes, since: followed.quote.last_time };
+            let fetches = self.fetches.clone();
+            seed::seed(&self.parts, symbol.clone(), id, (wanted, days), fetches);
         }
         if followed.logged_from.is_none() {
             let first = followed.quote.last_time.unwrap_or(now);

@@ -7,6 +7,7 @@ mod flow;
 mod followed;
 mod joining;
 mod owed;
+mod seed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
@@ -106,6 +107,8 @@ pub(super) struct FeedTask {
     standing: watch::Receiver<Standing>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
+    /// No symbol that was let go had a quote of a higher sequence: who comes back goes on there.
+    last_sequence: u64,
     names: HashMap<SymbolId, Symbol>,
     link: Option<Link>,
     started: bool,
@@ -167,6 +170,7 @@ impl FeedTask {
             heard_at: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
+            last_sequence: 0,
             uncached: HashSet::new(),
             changes: Vec::new(),
             meter,

@@ -63,11 +63,11 @@ impl Owed {
         self.add(series, range, Kind::Reroll)
     }
 
-    /// Whether an answer to a roll-up is the last one that is awaited of the bar: those before
-    /// have not seen all of its children.
+    /// Whether no other answer to a roll-up is awaited of the bar: those before the last have not
+    /// seen all of its children.
     pub(super) fn is_last_reroll(&self, interval: Interval, range: BarRange) -> bool {
         let is_it = |debt: &&Debt| debt.is_of(interval, range) && debt.kind == Kind::Reroll;
-        self.debts.iter().filter(is_it).count() == 1
+        self.debts.iter().filter(is_it).count() <= 1
     }
 
     /// A roll-up was answered.
@@ -138,6 +138,10 @@ mod tests {
         assert!(owed.is_last_reroll(Interval::H1, range));
         owed.rerolled(Interval::H1, range);
         assert_eq!(owed.list().len(), 1, "the fetch is still owed");
+        assert!(
+            owed.is_last_reroll(Interval::H1, range),
+            "nor does one that was not asked for hide it"
+        );
     }
 
     #[test]

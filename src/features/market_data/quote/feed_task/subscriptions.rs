@@ -1,7 +1,8 @@
 //! Which symbols are followed, from the first wish to the provider's word.
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, timeout};
 use tracing::warn;
 
 use super::fetch::{self, Fetched};
@@ -11,10 +12,13 @@ use crate::domain::shared::Symbol;
 use crate::features::market_data::Live;
 use crate::features::market_data::quote::QuoteError;
 use crate::features::market_data::quote::feed_state::Subscription;
+use crate::features::market_data::quote::job::Job;
 use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::infrastructure::interfaces::{FeedCommand, ProviderError};
 use crate::infrastructure::persistence::{DatabaseError, Subscribed};
 
+/// How long what was kept of a symbol is waited for. Older, it only makes for more to fetch.
+const KEPT_WITHIN: Duration = Duration::from_secs(5);
 /// Subscriptions that are read at a time.
 const PAGE: u32 = 1_000;
 
@@ -60,9 +64,10 @@ impl FeedTask {
 
     /// A symbol that is, or begins to be, followed.
     fn entry(&mut self, symbol: &Symbol) -> &mut Followed {
-        let live = &self.parts.live;
+        let (live, sequence) = (&self.parts.live, self.last_sequence);
         self.symbols.entry(symbol.clone()).or_insert_with(|| Followed {
             logged_from: live.of(symbol).logged_from,
+            sequence,
             ..Followed::default()
         })
     }
@@ -157,8 +162,16 @@ impl FeedTask {
             fetch::resolve_later(&self.parts, symbol, fetches);
             return;
         }
-        let parts = self.parts.clone();
+        let (parts, jobs) = (self.parts.clone(), self.jobs.clone());
         let task = async move {
+            // Where it was let go a moment ago, what was kept of it then is still to be written.
+            let (safe, written) = oneshot::channel();
+            let behind = async {
+                if jobs.send(Job::Barrier(safe)).await.is_ok() {
+                    drop(written.await);
+                }
+            };
+            drop(timeout(KEPT_WITHIN, behind).await);
             let outcome = fetch::resolve(&parts, &symbol).await;
             // The task may be gone: then nobody wants to know.
             drop(fetches.send(Fetched::Resolved(symbol, outcome.map(Box::new))).await);
@@ -198,6 +211,7 @@ impl FeedTask {
         self.flush_symbol(symbol).await;
         if let Some(followed) = self.symbols.remove(symbol) {
             let logged_from = followed.logged_from;
+            self.last_sequence = self.last_sequence.max(followed.sequence);
             self.parts.live.set(symbol, Live { tracked: false, logged_from });
             if let Some(id) = followed.id {
                 self.names.remove(&id);

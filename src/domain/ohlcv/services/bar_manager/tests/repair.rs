@@ -1,8 +1,8 @@
 //! Bars that the provider was asked for again.
 
 use super::*;
-use crate::domain::ohlcv::BarSource;
 use crate::domain::ohlcv::services::{JoinPoint, RepairedBar};
+use crate::domain::ohlcv::{BarRange, BarSource};
 use crate::domain::shared::Interval::{D1, H1, M1, M3, M5, Mo1, W1};
 
 /// One trade a minute from 10:00:05 on, at the minute's number, until `last`.
@@ -32,6 +32,23 @@ fn rerolled(desk: &Desk) -> Vec<(Interval, Timestamp, Timestamp)> {
         _ => None,
     };
     desk.changes.iter().filter_map(rerolled).collect()
+}
+
+/// The bar that a roll-up of `interval` is asked for, and how far.
+fn asked_of(desk: &Desk, interval: Interval) -> (BarRange, Timestamp) {
+    let asked = |change: &BarChange| match change {
+        BarChange::Reroll { series, range, until } if series.interval == interval => {
+            Some((*range, *until))
+        }
+        _ => None,
+    };
+    desk.changes.iter().find_map(asked).unwrap()
+}
+
+/// Answers a roll-up that was asked for.
+fn answer(desk: &mut Desk, of: Interval, head: (BarRange, Timestamp), values: Ohlcv) -> bool {
+    desk.changes.clear();
+    desk.manager.replace_head(desk.id, of, head, values, &mut desk.changes)
 }
 
 #[test]
@@ -87,6 +104,46 @@ fn a_missing_minute_is_filled_in() {
     assert_eq!(desk.forming(M3), Some(values(1.0, 8.0, 1.0, 3.0, 3.0)));
 }
 
+/// As after a restart: what another run has closed is stored, and not in memory.
+#[test]
+fn a_bar_whose_minutes_are_not_all_in_memory_is_never_made_of_those_that_are() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    for time in ["2024-01-10T10:00:05", "2024-01-10T10:06:05"] {
+        desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+    }
+    let same = values(2.0, 2.0, 2.0, 2.0, 1.0);
+    let stored = StoredBar::closed(at("2024-01-10T10:04:00"), same, BarSource::Ticks);
+    desk.changes.clear();
+    let bars = [
+        repaired("2024-01-10T10:04:00", same, Some(stored)),
+        repaired("2024-01-10T10:05:00", values(3.0, 3.0, 3.0, 3.0, 1.0), None),
+    ];
+    desk.manager.apply_repair(desk.id, M1, &bars, &mut desk.changes);
+    desk.manager.advance(at("2024-01-10T00:00:00"), &mut desk.changes);
+    let told: Vec<_> = desk.closed().iter().map(|(interval, bar)| (*interval, bar.range)).collect();
+    assert_eq!(told.len(), 1, "of the minutes only the missing one, and no bar above: {told:?}");
+    let (three, until) = asked_of(&desk, M3);
+    assert_eq!((three.open(), until), (at("2024-01-10T10:03:00"), three.close()));
+    // The bar that is in memory takes it in.
+    let revised: Vec<_> =
+        desk.revised().iter().map(|(i, _, bar)| (*i, bar.stored.values)).collect();
+    assert_eq!(revised, [(M5, values(1.0, 2.0, 1.0, 2.0, 2.0))]);
+}
+
+#[test]
+fn a_late_trade_in_a_minute_that_passed_unseen_is_left_to_the_provider() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    for time in ["2024-01-10T10:00:05", "2024-01-10T10:06:05"] {
+        desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+    }
+    let away = (at("2024-01-10T10:00:05"), at("2024-01-10T10:06:05"));
+    desk.manager.outage(desk.id, away.0, away.1, &mut desk.changes);
+    desk.step("2024-01-10T10:06:10", &[desk.tick("2024-01-10T10:05:30", 9.0, 1.0)]);
+    assert!(desk.closed().is_empty() && desk.revised().is_empty());
+    let minute = at("2024-01-10T10:05:00");
+    assert!(desk.refetched().iter().any(|(interval, open, _)| (*interval, *open) == (M1, minute)));
+}
+
 #[test]
 fn a_repair_out_of_memory_asks_for_a_new_roll_up() {
     let mut desk = desk(70);
@@ -101,17 +158,30 @@ fn a_repair_out_of_memory_asks_for_a_new_roll_up() {
     let asked = rerolled(&desk);
     assert_eq!(asked.len(), 10, "the first days of the week and the month are not stored");
     assert!(asked.contains(&(H1, at("2024-01-10T10:00:00"), at("2024-01-10T11:00:00"))));
-    let (_, open, until) = *asked.iter().find(|(interval, _, _)| *interval == D1).unwrap();
+    let (day, until) = asked_of(&desk, D1);
     assert!(until < at("2024-01-10T11:10:00"), "the newest minutes are in memory");
     let minutes = u32::try_from((until - at("2024-01-10T10:00:00")).get_seconds() / 60).unwrap();
     let head = values(0.0, 500.0, 0.0, f64::from(minutes - 1), f64::from(minutes) + 8.0);
     // Time goes on until the answer.
     desk.step("2024-01-10T11:20:05", &[desk.tick("2024-01-10T11:20:05", 80.0, 1.0)]);
-    assert!(desk.manager.replace_head(desk.id, D1, open, until, head));
-    assert!(!desk.manager.replace_head(desk.id, D1, open, until, head), "once");
+    assert!(answer(&mut desk, D1, (day, until), head));
+    assert!(!answer(&mut desk, D1, (day, until), head), "once");
     let day = desk.manager.forming(desk.id, D1).unwrap().stored;
     assert_eq!(day.values, values(0.0, 500.0, 0.0, 80.0, 72.0 + 8.0));
     assert_eq!(day.source, BarSource::Repair);
+}
+
+/// The question was asked of a forming bar; the answer finds it closed and out of memory.
+#[test]
+fn a_roll_up_that_is_answered_too_late_is_asked_for_again_as_a_whole() {
+    let mut desk = desk(70);
+    let high = values(2.0, 500.0, 2.0, 3.0, 9.0);
+    apply(&mut desk, M1, repaired("2024-01-10T11:02:00", high, None));
+    let (hour, until) = asked_of(&desk, H1);
+    assert!(until < hour.close(), "it is forming");
+    desk.step("2024-01-10T12:30:05", &[desk.tick("2024-01-10T12:30:05", 80.0, 1.0)]);
+    assert!(!answer(&mut desk, H1, (hour, until), high));
+    assert_eq!(asked_of(&desk, H1), (hour, hour.close()));
 }
 
 #[test]
