@@ -16,6 +16,7 @@ mod architecture;
 mod binary;
 mod cache;
 mod calls;
+mod certificates;
 mod cli;
 mod cli_live;
 mod crash;
