@@ -186,6 +186,27 @@ async fn bars_wait_on_disk(absence: Absence) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn bars_wait_for_a_primary_that_stepped_down() {
+    let mongodb = Server::replica_set().await;
+    let simulator = replay().await;
+    let mut app = TestApp::with_settings(&simulator, settings(&mongodb).await).await;
+    let mut watcher = Watcher::start(&app.channel).await;
+    watcher.until(|seen| seen.closed.len() >= 50).await;
+
+    mongodb.step_down().await;
+    let before = watcher.seen.borrow().clone();
+    watcher.until(|seen| seen.quotes >= before.quotes + 20).await;
+    mongodb.until_primary().await;
+
+    let minutes = real_minutes();
+    let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
+    assert_eq!(after.closed, minutes, "in order, each once");
+    assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
 async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut mongodb = Server::mongodb().await;
