@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::FeedTask;
-use super::fetch::{self, Fetched, Rerolled};
+use super::fetch::{Fetched, Rerolled};
 use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
 use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
@@ -69,7 +69,7 @@ impl FeedTask {
             self.write(Job::Decided(decided)).await;
         }
         for (series, range) in refetches {
-            self.fetch_again(series, range);
+            self.repairs.ask(series, range);
         }
     }
 
@@ -95,10 +95,6 @@ impl FeedTask {
     pub(super) async fn gap(&mut self, symbol: Symbol, from: Timestamp, to: Timestamp) {
         let gap = Decided::Live(LiveChange::Gap(symbol, from, to));
         self.write(Job::Decided(vec![gap])).await;
-    }
-
-    fn fetch_again(&self, series: Series, range: BarRange) {
-        fetch::repair(&self.parts, series, range, &self.repairing, self.fetches.clone());
     }
 
     /// Takes in what was fetched in the background.

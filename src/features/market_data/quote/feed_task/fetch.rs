@@ -1,16 +1,14 @@
-//! What is asked of the provider's history while the feed goes on: sessions and repairs.
+//! What is asked of the provider's history while the feed goes on: sessions, and what was kept.
 
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
-use tracing::{debug, warn};
 
 use super::seed::{DAYS, Days};
-use super::subscriptions::is_passing;
-use crate::domain::ohlcv::services::{BarClock, RepairedBar};
+use crate::domain::ohlcv::services::RepairedBar;
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
@@ -20,14 +18,8 @@ use crate::features::market_data::quote::snapshot_codec::{self, Kept};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryPage, HistoryRequest, ProviderError};
 use crate::infrastructure::persistence::DatabaseError;
 
-/// How long is waited before a symbol, or a bar that is not finished yet, is asked for again.
+/// How long is waited before a symbol is asked for again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The longest wait for a provider that is away.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How often a provider is asked that has not finished a bar.
-const REPAIR_TRIES: u32 = 12;
-/// Bars that a repair asks for first, and where those do not reach back far enough.
-const REPAIR_DEPTHS: [u32; 3] = [50, 1_000, 5_000];
 
 /// What was fetched.
 #[derive(Debug)]
@@ -149,88 +141,6 @@ pub(super) fn resolve_later(
     drop(parts.lifecycle.spawn("retry symbol", task));
 }
 
-/// Fetches the bars of `range` again, until the provider has finished them all. A provider that is
-/// away is waited for.
-pub(super) fn repair(
-    parts: &QuoteServiceParts,
-    series: Series,
-    range: BarRange,
-    repairing: &Arc<Semaphore>,
-    fetches: mpsc::Sender<Fetched>,
-) {
-    let (parts, stopping) = (parts.clone(), parts.lifecycle.token());
-    let (lifecycle, repairing) = (parts.lifecycle.clone(), Arc::clone(repairing));
-    let answer = move |series: Series, bars, done| Fetched::Repaired { series, range, bars, done };
-    let task = async move {
-        let (mut tries, mut wait) = (0, RETRY_AFTER);
-        while tries < REPAIR_TRIES {
-            let turn = stopping.run_until_cancelled(repairing.acquire()).await;
-            let Some(Ok(turn)) = turn else { return };
-            let outcome = repaired(&parts, &series, range).await;
-            drop(turn);
-            match outcome {
-                Ok((bars, done)) => {
-                    drop(fetches.send(answer(series.clone(), bars, done)).await);
-                    if done {
-                        return;
-                    }
-                    (tries, wait) = (tries + 1, RETRY_AFTER);
-                }
-                Err(error) if is_passing(&error) => {
-                    debug!(%series, %error, "a repair of {series} waits");
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                // The feed ends, too: what is under way is kept, and goes on with its next start.
-                Err(ProviderError::AuthRequired { .. }) => return,
-                Err(ProviderError::NoData { .. }) => break,
-                Err(error) => {
-                    warn!(%series, %error, "bars of {series} cannot be fetched again");
-                    break;
-                }
-            }
-            if stopping.run_until_cancelled(sleep(wait)).await.is_none() {
-                // What is under way is kept, and goes on with the next start.
-                return;
-            }
-        }
-        drop(fetches.send(answer(series, Vec::new(), true)).await);
-    };
-    drop(lifecycle.spawn("repair bars", Box::pin(task)));
-}
-
-/// The finished bars of `range`, and whether that is all of it.
-async fn repaired(
-    parts: &QuoteServiceParts,
-    series: &Series,
-    range: BarRange,
-) -> Result<(Vec<RepairedBar>, bool), ProviderError> {
-    let session = parts.sessions.of(&series.symbol).await;
-    let session = session.map_err(|error| unavailable(parts, &error.to_string()))?;
-    let mut clock = BarClock::new(session, series.interval);
-    let mut page = None;
-    for depth in REPAIR_DEPTHS {
-        let fetched = first_page(parts, series.clone(), depth).await?;
-        let reached = fetched.bars.first().is_some_and(|bar| bar.open_time <= range.open());
-        let done = reached || fetched.end.is_some();
-        page = Some(fetched);
-        if done {
-            break;
-        }
-    }
-    let Some(page) = page else { return Ok((Vec::new(), true)) };
-    let (from, to) = (range.open(), range.close());
-    let stored = parts.database.bars().stretch(series, from, to).await;
-    let stored = stored.map_err(|error| unavailable(parts, &error.to_string()))?;
-    let wanted = values(&page).into_iter().filter(|(open, _)| range.contains(*open));
-    let finished = wanted.filter(|(open, _)| clock.bounds_of(*open).is_over(page.server_time));
-    let bars = finished.map(|(open_time, values)| RepairedBar {
-        open_time,
-        values,
-        stored: stored.iter().find(|bar| bar.open_time == open_time).copied(),
-    });
-    Ok((bars.collect(), range.is_over(page.server_time)))
-}
-
 /// What was kept of a symbol's bars, with what is stored under their keys.
 async fn kept(
     parts: &QuoteServiceParts,
@@ -275,7 +185,7 @@ pub(super) fn values(page: &HistoryPage) -> Vec<(Timestamp, Ohlcv)> {
     checked.collect()
 }
 
-fn unavailable(parts: &QuoteServiceParts, detail: &str) -> ProviderError {
+pub(super) fn unavailable(parts: &QuoteServiceParts, detail: &str) -> ProviderError {
     ProviderError::Unavailable {
         provider: parts.history.name(),
         phase: crate::infrastructure::interfaces::Phase::History,

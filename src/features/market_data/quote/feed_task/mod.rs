@@ -7,21 +7,22 @@ mod flow;
 mod followed;
 mod joining;
 mod owed;
+mod repairs;
 mod seed;
 mod subscriptions;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, ReadyChunks};
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 pub(super) use self::fetch::{Fetched, Rerolled};
 use self::followed::Followed;
+use self::repairs::Repairs;
 use super::QuoteError;
 use super::copier::{self, Copies};
 use super::feed_state::{Connection, FeedState, Subscription};
@@ -48,8 +49,6 @@ const PROVIDER_COMMANDS: usize = 4_096;
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
 const FETCHED: usize = 1_024;
-/// Repairs that the provider is asked for at a time.
-const REPAIRS_AT_A_TIME: usize = 8;
 /// Between two looks for bars that are due.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often the newest quotes and forming bars are copied.
@@ -100,8 +99,7 @@ pub(super) struct FeedTask {
     fetched: mpsc::Receiver<Fetched>,
     rerolled: mpsc::UnboundedReceiver<Rerolled>,
     fetches: mpsc::Sender<Fetched>,
-    /// Repairs that are fetched at a time.
-    repairing: Arc<Semaphore>,
+    repairs: Repairs,
     jobs: mpsc::Sender<Job>,
     copies: mpsc::Sender<Copies>,
     standing: watch::Receiver<Standing>,
@@ -150,6 +148,7 @@ impl FeedTask {
         drop(parts.lifecycle.spawn("bar log retention", Box::pin(trim)));
         let mut task = Self {
             manager: BarManager::new(options.rules),
+            repairs: Repairs::new(&parts, fetches.clone()),
             parts,
             options,
             hub,
@@ -158,7 +157,6 @@ impl FeedTask {
             fetched: answers,
             rerolled,
             fetches,
-            repairing: Arc::new(Semaphore::new(REPAIRS_AT_A_TIME)),
             jobs,
             copies,
             standing,

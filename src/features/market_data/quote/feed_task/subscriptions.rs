@@ -220,6 +220,7 @@ impl FeedTask {
         }
         self.changed_quotes.remove(symbol);
         self.uncopied.remove(symbol);
+        self.repairs.forget(symbol);
         self.hub.forget(symbol);
         self.tell_provider(FeedCommand::Remove(symbol.clone())).await;
         self.show_lookups();
