@@ -13,8 +13,10 @@ use super::telemetry::{self, Metrics};
 use crate::common::config::{Settings, TradingViewAuth};
 use crate::common::error::with_causes;
 use crate::common::shutdown::Lifecycle;
-use crate::infrastructure::persistence::{Cache, CacheConfig, Database, DatabaseConfig};
-use crate::infrastructure::spool::Spool;
+use crate::infrastructure::persistence::{
+    Cache, CacheConfig, Database, DatabaseConfig, DatabaseError,
+};
+use crate::infrastructure::spool::{SPOOL_FILE, Spool, SpoolError};
 use crate::infrastructure::tradingview::{
     ConfigError, Credentials, DEFAULT_SEARCH_URL, TradingView, TradingViewConfig,
 };
@@ -47,7 +49,7 @@ pub(super) async fn everything(
     let connected = all(database, cache, provider, files, listener);
     let ((database, cache, provider, files, (listener, address)), metrics) =
         both(connected, metrics)?;
-    let spool = spool(settings, lifecycle).await;
+    let spool = spool(settings, &database, lifecycle).await?;
     Ok(Connected { database, cache, provider, files, spool, listener, address, metrics })
 }
 
@@ -69,20 +71,40 @@ pub(super) async fn database(
 }
 
 /// Where closed bars wait while the database is away. A folder that cannot be used, or that another
-/// process uses, is no reason not to start.
-async fn spool(settings: &Settings, lifecycle: &Lifecycle) -> Option<Spool> {
+/// process uses, is no reason not to start; bars that wait for another database are.
+async fn spool(
+    settings: &Settings,
+    database: &Database,
+    lifecycle: &Lifecycle,
+) -> Result<Option<Spool>, StartError> {
     let (folder, tasks) = (&settings.data_dir, lifecycle.tracker().clone());
-    match Spool::open(folder, settings.spool_max_bytes, tasks).await {
-        Ok(spool) => Some(spool),
-        Err(error) => {
+    let id = database.bar_log().id().await.map_err(|error| mistake(&error))?;
+    let opened = async {
+        let spool = Spool::open(folder, settings.spool_max_bytes, tasks).await?;
+        spool.claim(id).await?;
+        Ok(spool)
+    };
+    match opened.await {
+        Ok(spool) => Ok(Some(spool)),
+        Err(SpoolError::OfAnother) => Err(StartError {
+            mistakes: vec![format!(
+                "DATA_DIR: `{}` holds bars that wait for another database; start once with that one, or remove the file to give them up",
+                folder.join(SPOOL_FILE).display()
+            )],
+        }),
+        Err(error @ (SpoolError::Full | SpoolError::Unusable(_))) => {
             warn!(
                 %error,
                 "no spool in DATA_DIR `{}`: while the database is away, bars wait in memory only",
                 folder.display()
             );
-            None
+            Ok(None)
         }
     }
+}
+
+fn mistake(error: &DatabaseError) -> StartError {
+    StartError { mistakes: vec![with_causes(error)] }
 }
 
 pub(super) async fn cache(settings: &Settings) -> Result<Cache, String> {

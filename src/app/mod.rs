@@ -38,6 +38,7 @@ use crate::infrastructure::interfaces::{HistoryProvider, SymbolDirectory};
 use crate::infrastructure::persistence::{Cache, Database, IdempotencyRecords, SeriesCache};
 
 mod access;
+mod certificates;
 mod connect;
 mod guard;
 mod health;
@@ -106,7 +107,7 @@ impl App {
         let Connected { database, cache, provider, files, spool, listener, address, metrics } =
             connect::everything(&settings, &lifecycle).await?;
         let transport =
-            Transport::new(settings.connections_per_address).with_tls(files.tls.clone());
+            Transport::new(settings.connections_per_address).with_tls(files.encryption());
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());

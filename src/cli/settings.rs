@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::failure::UsageMistake;
 use crate::common::config::{LogSettings, Settings, environment};
-use crate::common::tracing::init;
+use crate::common::tracing::{Collector, init};
 
 /// The file that is read when it is there.
 const DOTENV: &str = ".env";
@@ -33,7 +33,11 @@ impl SettingsArgs {
             None => Path::new(DOTENV),
         };
         let settings = Settings::from_lookup(environment(path)?)?;
-        let collector = settings.telemetry.collector.as_ref().map(url::Url::as_str);
+        let telemetry = &settings.telemetry;
+        let collector = telemetry.collector.as_ref().map(|endpoint| Collector {
+            endpoint: endpoint.as_str(),
+            roots: telemetry.collector_roots.as_deref(),
+        });
         init(settings.log.format, &settings.log.filter, collector)?;
         Ok(settings)
     }

@@ -46,6 +46,23 @@ fn the_readmes_settings_are_the_ones_the_code_reads() {
 }
 
 #[test]
+fn the_operations_page_says_what_to_do_about_every_alert_and_error_of_the_provider() {
+    let page = document("docs/operations.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let alerts = document("deploy/prometheus/alerts.yaml");
+    let alerts: Vec<&str> =
+        alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let errors = error_table();
+    let errors: Vec<&str> =
+        errors.split('`').filter(|name| name.starts_with("PROVIDER_")).collect();
+    assert!(alerts.len() >= 8 && errors.len() >= 6, "{alerts:?} {errors:?}");
+    for name in alerts.iter().chain(&errors) {
+        let row = format!("| `{name}` | ");
+        assert!(rows.iter().any(|each| each.starts_with(&row)), "no row for `{name}`");
+    }
+}
+
+#[test]
 fn every_promise_names_tests_that_exist() {
     let sources = ["tests/it", "src"]
         .map(|folder| sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)));

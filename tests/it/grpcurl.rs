@@ -1,5 +1,6 @@
 //! The lines that the README prints, typed as a person would, with the real grpcurl 1.8.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -12,6 +13,8 @@ use crate::support::{TestApp, TestSimulator, demo_data};
 on_every_engine!(
     #[ignore = "needs grpcurl: run scripts/test"]
     the_printed_calls_work_by_hand,
+    #[ignore = "needs grpcurl: run scripts/test"]
+    the_readmes_blocks_answer_what_is_printed_below_them,
 );
 
 struct Answer {
@@ -76,4 +79,42 @@ async fn the_printed_calls_work_by_hand(engine: Engine) {
 
     let described = grpcurl(&[address, "describe", "pocketquant.v1.MarketData"]).await;
     assert!(described.stdout.contains("rpc SyncSymbol"), "{}", described.stderr);
+}
+
+/// Marks what an answer holds, in the order in which it is there.
+const ANSWERS: &str = "# -> ";
+
+async fn the_readmes_blocks_answer_what_is_printed_below_them(engine: Engine) {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let app = TestApp::on(engine, &simulator, &[]).await;
+    let address = app.url.trim_start_matches("http://");
+
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let fenced =
+        readme.split("```").skip(1).step_by(2).filter_map(|text| text.strip_prefix("sh\n"));
+    let blocks: Vec<&str> = fenced.filter(|block| block.contains("grpcurl ")).collect();
+    assert!(blocks.len() >= 6, "the blocks are not found");
+    for block in blocks {
+        let said = typed(&block.replace("localhost:50051", address)).await;
+        let answers = block.lines().filter_map(|line| line.strip_prefix(ANSWERS));
+        let mut rest = said.as_str();
+        let mut failures = 0;
+        for expected in answers.flat_map(|answers| answers.split(", ")) {
+            let Some((_, after)) = rest.split_once(expected) else {
+                panic!("no `{expected}` after that which is before it:\n{block}\n{said}");
+            };
+            rest = after;
+            failures += usize::from(expected.starts_with("Code: "));
+        }
+        assert_eq!(said.matches("ERROR:").count(), failures, "{block}\n{said}");
+    }
+}
+
+/// What a shell prints, errors among it, when `block` is typed into it.
+async fn typed(block: &str) -> String {
+    let script = format!("exec 2>&1\ngrpcurl() {{ \"$TEST_GRPCURL\" \"$@\"; }}\n{block}");
+    let mut shell = Command::new("bash");
+    let output = shell.args(["-c", &script]).stdin(Stdio::null()).kill_on_drop(true).output().await;
+    String::from_utf8(output.unwrap().stdout).unwrap()
 }

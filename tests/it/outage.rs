@@ -18,8 +18,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::live::{ES, PATIENCE, only_trades, real_minutes, subscribe};
 use crate::live_crash::{Oracle, Run, current, until_stored};
-use crate::processes::SimulatorProcess;
-use crate::servers::{Server, own_redis_url};
+use crate::processes::{SimulatorProcess, pocketquant};
+use crate::servers::{Server, free_port, own_redis_url};
 use crate::support::{ExportedBar, TestApp, TestSimulator, reason, retry_delay};
 
 /// Trades a second: all of them take about a minute, and 30 bars close in a second.
@@ -186,6 +186,27 @@ async fn bars_wait_on_disk(absence: Absence) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn bars_wait_for_a_primary_that_stepped_down() {
+    let mongodb = Server::replica_set().await;
+    let simulator = replay().await;
+    let mut app = TestApp::with_settings(&simulator, settings(&mongodb).await).await;
+    let mut watcher = Watcher::start(&app.channel).await;
+    watcher.until(|seen| seen.closed.len() >= 50).await;
+
+    mongodb.step_down().await;
+    let before = watcher.seen.borrow().clone();
+    watcher.until(|seen| seen.quotes >= before.quotes + 20).await;
+    mongodb.until_primary().await;
+
+    let minutes = real_minutes();
+    let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
+    assert_eq!(after.closed, minutes, "in order, each once");
+    assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
 async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut mongodb = Server::mongodb().await;
@@ -193,6 +214,8 @@ async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
     let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", &rate]).await;
     let mut settings = simulator.settings();
     settings.extend(self::settings(&mongodb).await);
+    let metrics = format!("127.0.0.1:{}", free_port());
+    settings.insert("METRICS_ADDR".to_owned(), metrics.clone());
     let mut run = Run::start(folder.path(), &settings).await;
     subscribe(&mut run.quotes).await;
     until_stored(&mut run, 50).await;
@@ -214,8 +237,23 @@ async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
         }
     };
     timeout(PATIENCE, on_disk).await.unwrap();
+    let shown = reqwest::get(format!("http://{metrics}/metrics")).await.unwrap().text().await;
+    let shown = shown.unwrap();
+    for name in ["entries", "bytes", "oldest_timestamp_seconds"] {
+        let name = format!("pocketquant_spool_{name} ");
+        let value = shown.lines().find_map(|line| line.strip_prefix(&name));
+        assert!(value.unwrap().parse::<f64>().unwrap() > 0.0, "{name}{value:?}");
+    }
     run.server.kill().await;
     mongodb.restart().await;
+
+    // It is not given to another database.
+    let mut elsewhere = pocketquant(&["serve"]);
+    elsewhere.current_dir(folder.path()).envs(&settings).env("MONGODB_DATABASE", "another");
+    let refused = elsewhere.env("GRPC_ADDR", "127.0.0.1:0").output().await.unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(said.contains("holds bars that wait for another database"), "{said}");
 
     let mut run = Run::start(folder.path(), &settings).await;
     let lines = run.server.lines().join("\n");

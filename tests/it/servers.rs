@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mongodb::bson::doc;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -84,13 +85,54 @@ pub struct Server {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     MongoDb,
+    ReplicaSet,
     Redis,
 }
+
+/// The name of the replica set.
+const SET: &str = "rs0";
 
 impl Server {
     /// A MongoDB to break.
     pub async fn mongodb() -> Self {
         Self::private(Kind::MongoDb).await
+    }
+
+    /// A MongoDB of one member that is a replica set, and its primary.
+    pub async fn replica_set() -> Self {
+        let server = Self::private(Kind::ReplicaSet).await;
+        let host = format!("127.0.0.1:{}", server.port);
+        let config = doc! { "_id": SET, "members": [{ "_id": 0, "host": host }] };
+        let admin = server.admin().await;
+        admin.run_command(doc! { "replSetInitiate": config }).await.unwrap();
+        server.until_primary().await;
+        server
+    }
+
+    /// It is no primary any more, for a few seconds; its connections are cut.
+    pub async fn step_down(&self) {
+        let command = doc! { "replSetStepDown": 5, "secondaryCatchUpPeriodSecs": 0, "force": true };
+        // It may end our own connection before it has answered.
+        drop(self.admin().await.run_command(command).await);
+    }
+
+    pub async fn until_primary(&self) {
+        let admin = self.admin().await;
+        let primary = async {
+            loop {
+                let said = admin.run_command(doc! { "hello": 1 }).await.unwrap_or_default();
+                if said.get_bool("isWritablePrimary").unwrap_or_default() {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(START, primary).await.expect("there is a primary");
+    }
+
+    async fn admin(&self) -> mongodb::Database {
+        let url = format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port);
+        mongodb::Client::with_uri_str(url).await.unwrap().database("admin")
     }
 
     /// A Redis to break.
@@ -159,13 +201,14 @@ impl Kind {
     fn url(self, port: u16) -> String {
         match self {
             Self::MongoDb => format!("mongodb://127.0.0.1:{port}"),
+            Self::ReplicaSet => format!("mongodb://127.0.0.1:{port}/?replicaSet={SET}"),
             Self::Redis => format!("redis://127.0.0.1:{port}"),
         }
     }
 
     fn program(self) -> String {
         let name = match self {
-            Self::MongoDb => "TEST_MONGOD",
+            Self::MongoDb | Self::ReplicaSet => "TEST_MONGOD",
             Self::Redis => "TEST_REDIS_SERVER",
         };
         env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"))
@@ -174,6 +217,12 @@ impl Kind {
     fn arguments(self, port: u16, folder: &Path) -> Vec<String> {
         let folder = folder.to_str().unwrap();
         let text = match self {
+            Self::ReplicaSet => {
+                format!(
+                    "{} --replSet {SET}",
+                    Self::MongoDb.arguments(port, &PathBuf::from(folder)).join(" ")
+                )
+            }
             Self::MongoDb => format!(
                 "--dbpath {folder} --port {port} --bind_ip 127.0.0.1 --nounixsocket \
                  --wiredTigerCacheSizeGB 0.25 --setParameter diagnosticDataCollectionEnabled=false"
@@ -200,10 +249,11 @@ impl Kind {
 
     async fn answers(self, port: u16) -> bool {
         match self {
-            Self::MongoDb => {
-                let url = format!("{}/?serverSelectionTimeoutMS=1000", self.url(port));
+            Self::MongoDb | Self::ReplicaSet => {
+                let direct = "directConnection=true&serverSelectionTimeoutMS=1000";
+                let url = format!("mongodb://127.0.0.1:{port}/?{direct}");
                 let client = mongodb::Client::with_uri_str(url).await.unwrap();
-                let ping = mongodb::bson::doc! { "ping": 1 };
+                let ping = doc! { "ping": 1 };
                 client.database("admin").run_command(ping).await.is_ok()
             }
             Self::Redis => {

@@ -64,6 +64,8 @@ pub struct TelemetrySettings {
     pub metrics_addr: Option<SocketAddr>,
     /// The collector of traces; none are made where it is unset.
     pub collector: Option<Url>,
+    /// Roots to trust for it besides the public ones.
+    pub collector_roots: Option<PathBuf>,
 }
 
 /// What an installation is for.
@@ -318,6 +320,7 @@ fn telemetry(reader: &mut Reader<'_>) -> TelemetrySettings {
     let metrics_addr = reader.read(&t::METRICS_ADDR, parse::address);
     let collector =
         reader.read(&t::OTEL_EXPORTER_OTLP_ENDPOINT, parse::plain_url(&["http", "https"]));
+    let collector_roots = reader.read(&t::OTEL_EXPORTER_OTLP_CERTIFICATE, parse::readable_file);
     let disabled = reader.read(&t::OTEL_SDK_DISABLED, parse::boolean);
     for setting in [
         t::OTEL_SERVICE_NAME,
@@ -333,7 +336,7 @@ fn telemetry(reader: &mut Reader<'_>) -> TelemetrySettings {
         reader.read_by_others(&setting);
     }
     let collector = collector.filter(|_| disabled != Some(true));
-    TelemetrySettings { metrics_addr, collector }
+    TelemetrySettings { metrics_addr, collector, collector_roots }
 }
 
 /// Checked also where `MONGODB_URL` is unset: a mistake does not wait for the day it matters.

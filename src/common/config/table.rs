@@ -56,7 +56,7 @@ settings! {
     API_KEYS_FILE Plain None, "a file of lines that `pocketquant keys new` prints",
         "Serve only callers with an API key of this file; it is read again when it changes";
     TLS_CERT Plain None, "a file of PEM certificates, with TLS_KEY",
-        "Encrypt gRPC: the server's certificate, and those that lead to its root";
+        "Encrypt gRPC: the server's certificate, and those that lead to its root; read again when it changes";
     TLS_KEY Plain None, "a file with a PEM private key, with TLS_CERT",
         "The private key of TLS_CERT";
     TLS_CLIENT_CA Plain None, "a file of PEM certificates, with TLS_CERT and TLS_KEY",
@@ -155,6 +155,8 @@ settings! {
         "Send traces to this collector, over OTLP and gRPC; unset means none are made";
     OTEL_SDK_DISABLED Plain Some("false"), "`true` or `false`",
         "Make no traces, whatever else is set";
+    OTEL_EXPORTER_OTLP_CERTIFICATE Plain None, "a file of PEM certificates",
+        "Roots to trust for an https collector besides the public ones";
     OTEL_SERVICE_NAME Plain Some("pocketquant"), "a name; in the environment, not in `.env`",
         "What the service is called in traces";
     OTEL_RESOURCE_ATTRIBUTES Plain None, "`key=value,...`; in the environment, not in `.env`",

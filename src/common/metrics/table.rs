@@ -81,6 +81,14 @@ metrics! {
         "Bars that the feed closed, revised for a late tick, or repaired from the provider";
     BARS_PENDING Gauge "pocketquant_bars_pending" "bars" []
         "Bars that were decided and are not stored yet";
+    SPOOL_ENTRIES Gauge "pocketquant_spool_entries" "entries" []
+        "What waits on disk for a database that is away: closed bars in batches, and the newest word on each symbol's forming ones";
+    SPOOL_BYTES Gauge "pocketquant_spool_bytes" "bytes" []
+        "Size of the file that they wait in; SPOOL_MAX_SIZE is its bound";
+    SPOOL_OLDEST Gauge "pocketquant_spool_oldest_timestamp_seconds" "Unix time" []
+        "When the oldest of them was put there; 0 where nothing waits";
+    SPOOL_REFUSALS Counter "pocketquant_spool_refusals_total" "times" ["reason"]
+        "Times that the spool took nothing: full, unusable";
     BAR_LOG_HEAD Gauge "pocketquant_bar_log_head" "sequence" []
         "The newest entry of the bar log that this process knows of";
     BAR_LOG_PUBLISHED Gauge "pocketquant_bar_log_published" "sequence" []

@@ -14,7 +14,7 @@ pub use correlation::{
 };
 pub use fields::LOG_FIELDS;
 pub use layer::{Correlation, CorrelationBody, CorrelationFuture, CorrelationLayer, interceptor};
-pub use otlp::{TraceError, flush};
+pub use otlp::{Collector, TraceError, flush};
 pub use spans::{database_span, http_span, inject_context, provider_span, task_span, traced};
 pub(crate) use spans::{request_ended, request_span, rpc_ended};
 pub use subscriber::{LogFormat, SubscriberError, init, subscriber};

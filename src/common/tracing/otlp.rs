@@ -5,6 +5,8 @@
 //! what it leaves open: whether it runs, where to, who we are, and a word when the collector is
 //! away.
 
+use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use thiserror::Error;
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tracing::{Subscriber, info, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -32,36 +34,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
+/// Where traces are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Collector<'a> {
+    /// An http or https URL.
+    pub endpoint: &'a str,
+    /// A file of roots (PEM) to trust besides the public ones, for https.
+    pub roots: Option<&'a Path>,
+}
+
 /// Why no traces can be sent.
 #[derive(Debug, Error)]
 pub enum TraceError {
     /// The collector's address cannot be used.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")]
     Endpoint(#[source] tonic::transport::Error),
+    /// The file of roots cannot be read.
+    #[error("OTEL_EXPORTER_OTLP_CERTIFICATE cannot be read")]
+    Roots(#[source] io::Error),
     /// Another `OTEL_*` variable cannot be used.
     #[error("traces cannot be set up; check the OTEL_* variables")]
     Exporter(#[source] ExporterBuildError),
 }
 
-/// The layer that sends spans to the collector at `endpoint`, an http or https URL. Connects when
-/// there is something to send. To be called within a runtime.
-pub(super) fn layer<S>(endpoint: &str) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
+/// The layer that sends spans to the collector. Connects when there is something to send. To be
+/// called within a runtime.
+pub(super) fn layer<S>(
+    collector: Collector<'_>,
+) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let channel = Endpoint::from_shared(endpoint.to_owned())
-        .map_err(TraceError::Endpoint)?
-        .connect_timeout(CONNECT_TIMEOUT);
-    let channel = if endpoint.starts_with("https:") {
-        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
-        let tls = ClientTlsConfig::new().trust_anchors(roots);
-        channel.tls_config(tls).map_err(TraceError::Endpoint)?
-    } else {
-        channel
-    };
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
-        .with_channel(channel.connect_lazy())
+        .with_channel(endpoint(collector)?.connect_lazy())
         .build()
         .map_err(TraceError::Exporter)?;
     let exporter = Telling { inner: exporter, failing: AtomicBool::new(false) };
@@ -82,6 +88,22 @@ where
         .with_tracked_inactivity(false)
         .with_context_activation(false);
     Ok(layer.with_filter(ours))
+}
+
+fn endpoint(Collector { endpoint, roots }: Collector<'_>) -> Result<Endpoint, TraceError> {
+    let channel = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(TraceError::Endpoint)?
+        .connect_timeout(CONNECT_TIMEOUT);
+    if !endpoint.starts_with("https:") {
+        return Ok(channel);
+    }
+    let public = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+    let mut tls = ClientTlsConfig::new().trust_anchors(public);
+    if let Some(path) = roots {
+        let roots = std::fs::read(path).map_err(TraceError::Roots)?;
+        tls = tls.ca_certificate(Certificate::from_pem(roots));
+    }
+    channel.tls_config(tls).map_err(TraceError::Endpoint)
 }
 
 /// Sends what is still queued, `limit` at most, and collects no more. Where no traces are sent

@@ -11,7 +11,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::json::{CorrelatedJson, KeepIds};
-use super::otlp::{self, TraceError};
+use super::otlp::{self, Collector, TraceError};
 use super::spans::TARGET;
 
 /// Our own lines' targets begin with it.
@@ -46,19 +46,19 @@ pub enum SubscriberError {
 }
 
 /// Sends the process's log lines to stderr; colours only on a terminal. Sends traces to the
-/// collector at `collector`, where one is given; [`flush`](super::flush) at the end.
+/// `collector`, where one is given; [`flush`](super::flush) at the end.
 ///
 /// `filter` is a level or a list of directives: `info`, `pocketquant=debug,warn`. The level `trace`
 /// is for our own lines only, whatever it says.
 pub fn init(
     format: LogFormat,
     filter: &str,
-    collector: Option<&str>,
+    collector: Option<Collector<'_>>,
 ) -> Result<(), SubscriberError> {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut layers = vec![lines(format, filter, colours, io::stderr)?];
-    if let Some(endpoint) = collector {
-        layers.push(otlp::layer(endpoint)?.boxed());
+    if let Some(collector) = collector {
+        layers.push(otlp::layer(collector)?.boxed());
     }
     Registry::default().with(layers).try_init().map_err(SubscriberError::Installed)
 }

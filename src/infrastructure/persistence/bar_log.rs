@@ -172,6 +172,18 @@ impl BarLog {
         self.calls.observe("head", Box::pin(work)).await
     }
 
+    /// Tells this log from every other one, for as long as it exists: made with the first call,
+    /// and kept with the log.
+    pub async fn id(&self) -> Result<String, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                LogEngine::MongoDb(engine) => engine.id().await,
+                LogEngine::Sqlite(engine) => engine.id().await,
+            }
+        };
+        self.calls.observe("id", Box::pin(work)).await
+    }
+
     /// Removes the oldest entries, up to the first that was written at or after `before`; answers
     /// how many. Sequences are never used again.
     pub async fn trim(&self, before: Timestamp) -> Result<u64, DatabaseError> {

@@ -11,10 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use file::Standing;
+use jiff::Timestamp;
 use rusqlite::Connection;
 use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+
+use crate::common::metrics::table::{SPOOL_BYTES, SPOOL_ENTRIES, SPOOL_OLDEST, SPOOL_REFUSALS};
 
 /// The queue's file in the data directory.
 pub const SPOOL_FILE: &str = "spool.db";
@@ -42,6 +46,9 @@ pub enum SpoolError {
     /// It cannot be used; where it is opened: another process has it, or it cannot be written.
     #[error("{0}")]
     Unusable(String),
+    /// What is in it waits for another database.
+    #[error("it holds bars that wait for another database")]
+    OfAnother,
 }
 
 /// The queue. Cheap to clone.
@@ -63,12 +70,28 @@ impl Spool {
         let data_dir: PathBuf = data_dir.to_owned();
         let open = move || file::open(&data_dir, max_bytes);
         let connection = wait(tasks.spawn_blocking(open)).await?;
+        observe(&connection);
+        // There from the start: what has not happened yet is 0 and not unknown.
+        for reason in ["full", "unusable"] {
+            SPOOL_REFUSALS.with([reason]).increment(0);
+        }
         Ok(Self { connection: Arc::new(Mutex::new(connection)), tasks })
+    }
+
+    /// Says to which database the queue belongs. What waits for another one is never written to
+    /// this one: [`SpoolError::OfAnother`], and nothing is changed.
+    pub async fn claim(&self, database: String) -> Result<(), SpoolError> {
+        self.run(move |connection| file::claim(connection, &database)).await
     }
 
     /// Puts `entries` at the end, in their order: all of them or none, and durable when it returns.
     pub async fn append(&self, entries: Vec<SpoolEntry>) -> Result<(), SpoolError> {
-        self.run(move |connection| file::append(connection, &entries)).await
+        let at = Timestamp::now().as_millisecond();
+        let appended = self.run(move |connection| file::append(connection, &entries, at)).await;
+        if let Err(error) = &appended {
+            SPOOL_REFUSALS.with([error.reason()]).increment(1);
+        }
+        appended
     }
 
     /// The oldest entries with their places, rising: at most `count`, and no more than it takes to
@@ -97,8 +120,33 @@ impl Spool {
         F: FnOnce(&mut Connection) -> Result<T, SpoolError> + Send + 'static,
     {
         let connection = Arc::clone(&self.connection);
-        let work = move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner));
+        let work = move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = work(&mut connection);
+            observe(&connection);
+            done
+        };
         wait(self.tasks.spawn_blocking(work)).await
+    }
+}
+
+impl SpoolError {
+    /// The name in metrics.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unusable(_) | Self::OfAnother => "unusable",
+        }
+    }
+}
+
+/// Tells metrics how much waits. A file that cannot be read tells the caller.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn observe(connection: &Connection) {
+    if let Ok(Standing { entries, bytes, oldest_ms }) = file::standing(connection) {
+        SPOOL_ENTRIES.handle().set(entries as f64);
+        SPOOL_BYTES.handle().set(bytes as f64);
+        SPOOL_OLDEST.handle().set(oldest_ms.map_or(0.0, |at| at as f64 / 1_000.0));
     }
 }
 

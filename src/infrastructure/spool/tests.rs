@@ -143,3 +143,38 @@ async fn a_folder_that_cannot_be_made_is_said() {
     let refused = Spool::open(&file.join("data"), ROOMY, TaskTracker::new()).await;
     assert!(matches!(refused, Err(SpoolError::Unusable(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn what_waits_for_one_database_is_never_given_to_another() {
+    let folder = folder();
+    let spool = open(&folder).await;
+    spool.claim("a".to_owned()).await.unwrap();
+    spool.claim("b".to_owned()).await.unwrap();
+    spool.append(vec![plain("of b")]).await.unwrap();
+    assert_eq!(spool.claim("a".to_owned()).await, Err(SpoolError::OfAnother));
+    drop(spool);
+
+    let spool = open(&folder).await;
+    assert_eq!(spool.claim("a".to_owned()).await, Err(SpoolError::OfAnother));
+    spool.claim("b".to_owned()).await.unwrap();
+    let last = spool.oldest(1, usize::MAX).await.unwrap()[0].0;
+    spool.remove_through(last).await.unwrap();
+    spool.claim("a".to_owned()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_form_goes_on_and_belongs_to_who_asks_first() {
+    let folder = folder();
+    let file = Connection::open(folder.path().join(SPOOL_FILE)).unwrap();
+    let first = "CREATE TABLE entries (place INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT UNIQUE, \
+                 bytes BLOB NOT NULL); INSERT INTO entries (bytes) VALUES (x'61'); \
+                 PRAGMA user_version = 1";
+    file.execute_batch(first).unwrap();
+    drop(file);
+    let spool = open(&folder).await;
+    assert_eq!(texts(&spool).await, ["a"]);
+    spool.claim("a".to_owned()).await.unwrap();
+    spool.append(vec![plain("b")]).await.unwrap();
+    assert_eq!(texts(&spool).await, ["a", "b"]);
+    assert_eq!(spool.claim("b".to_owned()).await, Err(SpoolError::OfAnother));
+}

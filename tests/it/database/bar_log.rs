@@ -31,6 +31,7 @@ on_both_engines!(
     a_sync_logs_corrections_and_what_the_feed_tracks,
     a_large_batch_is_logged_whole,
     nothing_is_left_to_recover_after_an_append,
+    a_log_keeps_its_name,
 );
 
 pub fn aapl() -> Series {
@@ -387,4 +388,18 @@ async fn nothing_is_left_to_recover_after_an_append(store: &Store) {
     append(&store.database, &entries(&aapl(), [closed(0, 1.0)])).await;
     assert_eq!(store.database.bar_log().recover().await.unwrap(), []);
     assert_eq!(store.database.bar_log().head().await.unwrap(), LogHead { first: 1, next: 2 });
+}
+
+async fn a_log_keeps_its_name(store: &Store) {
+    let log = store.database.bar_log();
+    let (one, other) = tokio::join!(log.id(), log.id());
+    let id = one.unwrap();
+    assert_eq!(other.unwrap(), id);
+    append(&store.database, &entries(&aapl(), [closed(0, 1.0)])).await;
+    assert_eq!(log.id().await.unwrap(), id);
+    let another = match store.folder {
+        Some(_) => Store::sqlite().await,
+        None => Store::mongodb().await,
+    };
+    assert_ne!(another.database.bar_log().id().await.unwrap(), id);
 }

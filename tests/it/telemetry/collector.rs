@@ -12,11 +12,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// A span as it was delivered.
@@ -54,13 +55,26 @@ impl Collector {
     }
 
     pub async fn on(address: SocketAddr) -> Self {
+        Self::with(Server::builder(), address).await
+    }
+
+    /// One that encrypts, and the certificate to trust.
+    pub async fn encrypted() -> (Self, String) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let identity = Identity::from_pem(cert.pem(), signing_key.serialize_pem());
+        let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity));
+        (Self::with(server.unwrap(), "127.0.0.1:0".parse().unwrap()).await, cert.pem())
+    }
+
+    async fn with(mut server: Server, address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let delivered = Delivered::default();
         let service = TraceServiceServer::new(delivered.clone());
         let running = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
-            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
+            server.add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
         Self { address, delivered, running }
     }

@@ -224,6 +224,28 @@ async fn the_sdks_own_variables_are_heard() {
     assert!(!log.lock().unwrap().iter().any(|line| line.contains("hush")));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_collector_gets_traces_once_its_root_is_named() {
+    let ((collector, root), simulator) = (Collector::encrypted().await, simulator().await);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("root.pem");
+    std::fs::write(&file, root).unwrap();
+    let mut settings = settings(&simulator, &collector);
+    let url = format!("https://localhost:{}", collector.address.port());
+    settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url);
+    for is_trusted in [false, true] {
+        if is_trusted {
+            let file = file.display().to_string();
+            settings.insert("OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned(), file);
+        }
+        let server = Server::start(folder.path(), &settings).await;
+        let mut client = server.market_data().await;
+        client.list_symbols(traced(pb::ListSymbolsRequest::default())).await.unwrap();
+        assert_eq!(server.terminate().await, Some(0));
+        assert_eq!(!collector.trace(TRACE).is_empty(), is_trusted);
+    }
+}
+
 const LOST: &str = r#"pocketquant_trace_spans_total{outcome="lost"}"#;
 
 async fn simulator() -> TestSimulator {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pocketquant::common::grpc::transport::Transport;
+use pocketquant::common::grpc::transport::{Encryption, Transport};
 use pocketquant::common::grpc::{CallLayer, Load, Methods};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::system_client::SystemClient;
@@ -44,7 +44,7 @@ impl Alone {
     async fn start(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let transport = Transport::new(100).with_tls(tls);
+        let transport = Transport::new(100).with_tls(tls.map(Encryption::new));
         let (draining, closing) = (transport.draining(), transport.closing());
         let routes = Routes::new(SystemServer::new(Fake));
         let service = CallLayer::new(Load::new([]), Methods::default()).layer(routes);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 
 use super::receiver::Received;
 use super::{create, quick, scene, sync};
 use crate::engines::Engine;
+use crate::python::python;
 
 /// Reads `{secret, headers, body}` a line; says `ok` or why not.
 const VERIFY: &str = "
@@ -26,8 +26,6 @@ for line in sys.stdin:
 
 /// What the Python package `standardwebhooks` says of each message.
 async fn verdicts(messages: &[(Received, &str)]) -> Vec<String> {
-    let python = std::env::var("TEST_STANDARDWEBHOOKS_PYTHON")
-        .expect("a Python with standardwebhooks; scripts/test says where");
     let lines: String = messages
         .iter()
         .map(|(message, secret)| {
@@ -39,7 +37,7 @@ async fn verdicts(messages: &[(Received, &str)]) -> Vec<String> {
             format!("{}\n", json!({ "secret": secret, "headers": headers, "body": body }))
         })
         .collect();
-    let mut child = Command::new(python)
+    let mut child = python("python3", None)
         .args(["-c", VERIFY])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

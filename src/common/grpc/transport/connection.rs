@@ -12,7 +12,6 @@ use rand::RngExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -23,6 +22,7 @@ use tracing::debug;
 use super::admission::Admitted;
 use super::preface::Watched;
 use super::reader::{CallTasks, ReadBody};
+use super::tls::Encryption;
 use crate::common::constants::{
     CONNECTION_AGE, HANDSHAKE_TIMEOUT, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, MAX_HEADER_BYTES,
     MAX_LOCAL_RESETS, MAX_PENDING_RESETS, SEND_BUFFER_BYTES, STREAMS_PER_CONNECTION,
@@ -31,7 +31,7 @@ use crate::common::constants::{
 /// How each connection is served.
 #[derive(Clone)]
 pub(super) struct Connection {
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Encryption>,
     pub(super) tasks: TaskTracker,
     pub(super) draining: CancellationToken,
     pub(super) closing: CancellationToken,
@@ -55,7 +55,7 @@ impl Connection {
             request.extensions_mut().insert(addresses.clone());
             request
         });
-        let Some(tls) = &self.tls else {
+        let Some(tls) = self.tls.as_ref().map(Encryption::now) else {
             return self.speak(stream, service, greet_by).await;
         };
         let handshake = timeout_at(greet_by, tls.accept(stream));

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -27,7 +26,7 @@ mod tls;
 
 pub use descriptors::raise_descriptor_limit;
 pub use reader::LongAnswer;
-pub use tls::{TlsError, acceptor};
+pub use tls::{Encryption, TlsError, acceptor};
 
 use admission::Admission;
 use connection::Connection;
@@ -37,7 +36,7 @@ use crate::common::constants::{ACCEPT_BACKOFF, MAX_CONNECTIONS};
 /// How connections are served.
 #[derive(Clone)]
 pub struct Transport {
-    tls: Option<TlsAcceptor>,
+    tls: Option<Encryption>,
     connections: u32,
     connections_per_address: u32,
     draining: CancellationToken,
@@ -68,7 +67,7 @@ impl Transport {
 
     /// Speaks TLS on every connection: see [`acceptor`].
     #[must_use]
-    pub fn with_tls(self, tls: Option<TlsAcceptor>) -> Self {
+    pub fn with_tls(self, tls: Option<Encryption>) -> Self {
         Self { tls, ..self }
     }
 

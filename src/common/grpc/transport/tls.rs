@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -28,6 +29,33 @@ pub enum TlsError {
     /// The certificate and the key do not fit, or are of no supported kind.
     #[error("the certificate and the key cannot be used")]
     Pair(#[source] rustls::Error),
+}
+
+/// How connections are encrypted; it may be replaced while they are served. Cheap to clone.
+#[derive(Clone)]
+pub struct Encryption(Arc<ArcSwap<TlsAcceptor>>);
+
+impl Encryption {
+    /// With `acceptor`, until another one takes its place.
+    pub fn new(acceptor: TlsAcceptor) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(acceptor)))
+    }
+
+    /// New connections get `acceptor`; open ones stay as they are.
+    pub fn replace(&self, acceptor: TlsAcceptor) {
+        self.0.store(Arc::new(acceptor));
+    }
+
+    /// What a connection that begins now gets.
+    pub(super) fn now(&self) -> Arc<TlsAcceptor> {
+        self.0.load_full()
+    }
+}
+
+impl std::fmt::Debug for Encryption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encryption").finish_non_exhaustive()
+    }
 }
 
 /// Speaks HTTP/2 over TLS with `certificate` (a chain) and `key`; with a `client_authority`,

@@ -48,7 +48,12 @@ impl SyncService {
             };
             let was_away = is_away;
             is_away = match done.await {
-                Ok(()) => false,
+                Ok(()) => {
+                    if was_away {
+                        info!("the records of syncs are looked after again");
+                    }
+                    false
+                }
                 Err(error) => {
                     if !was_away {
                         let error = with_causes(&error);

@@ -9,6 +9,7 @@ use futures::stream::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::bson::{DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::options::{FindOptions, Hint};
+use uuid::Uuid;
 
 use super::super::bar_log::{LogBar, LogHead, LogPage, SCAN, SHARD, Wanted};
 use super::super::millisecond_from;
@@ -78,6 +79,22 @@ impl BarLog {
     pub(in super::super) async fn head(&self) -> Result<LogHead, DatabaseError> {
         let head = self.kept_head().await?;
         Ok(LogHead { first: head.first, next: head.applied + 1 })
+    }
+
+    pub(in super::super) async fn id(&self) -> Result<String, DatabaseError> {
+        // Makes the head where there is none.
+        self.advance(doc! { "applied": 0_i64 }).await?;
+        let collection = self.0.documents(HEAD);
+        let id = async move {
+            let nameless = doc! { "shard": SHARD, "log_id": { "$exists": false } };
+            let named = doc! { "$set": { "log_id": Uuid::now_v7().to_string() } };
+            collection.update_one(nameless, named).await?;
+            collection.find_one(doc! { "shard": SHARD }).max_time(DEADLINE).await
+        };
+        let id = async move { id.await.map_err(|error| database_error(&error)) };
+        let head = self.0.run(DEADLINE, id).await?.unwrap_or_default();
+        let id = head.get_str("log_id").map(str::to_owned);
+        id.map_err(|error| DatabaseError::corrupt(HEAD, "the head", error.to_string()))
     }
 
     pub(in super::super) async fn trim(&self, before: Timestamp) -> Result<u64, DatabaseError> {

@@ -20,6 +20,8 @@ const LOG_COLUMNS: &str =
 /// Entries removed in one transaction, so that writers need not wait long.
 const TRIM_BATCH: i64 = 10_000;
 
+const APPLICATION_ID: &str = "application_id";
+
 /// The table `bar_log`.
 #[derive(Clone, Debug)]
 pub(in super::super) struct BarLog(Sqlite);
@@ -71,6 +73,23 @@ impl BarLog {
     pub(in super::super) async fn head(&self) -> Result<LogHead, DatabaseError> {
         let head = self.0.read(|connection| head(connection)).await?;
         Ok(LogHead { first: sequence(head.first), next: sequence(head.applied + 1) })
+    }
+
+    /// The id is in the file's header, where SQLite keeps a number for its application.
+    pub(in super::super) async fn id(&self) -> Result<String, DatabaseError> {
+        let id = self.0.write(|connection| {
+            let transaction = immediate(connection)?;
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
+            let stored = transaction.pragma_query_value(None, APPLICATION_ID, read);
+            let id = match stored.map_err(database_error)? {
+                0 => rand::random_range(1..i32::MAX),
+                id => id,
+            };
+            transaction.pragma_update(None, APPLICATION_ID, id).map_err(database_error)?;
+            transaction.commit().map_err(database_error)?;
+            Ok(id)
+        });
+        Ok(format!("{ENGINE}-{:08x}", id.await?))
     }
 
     pub(in super::super) async fn trim(&self, before: Timestamp) -> Result<u64, DatabaseError> {

@@ -1,0 +1,111 @@
+//! The server's certificate files, which are read again whenever they change.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::common::config::TlsSettings;
+use crate::common::error::with_causes;
+use crate::common::grpc::transport::{Encryption, acceptor};
+use crate::infrastructure::tls;
+
+/// How often the files are looked at. Their content is compared, as that of the key file is.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Files of certificates, and the encryption that they come to.
+#[derive(Clone, Debug)]
+pub(super) struct Certificates {
+    files: TlsSettings,
+    seen: Content,
+    encryption: Encryption,
+}
+
+/// Certificate, key and roots of clients, as they are in the files.
+type Content = [Vec<u8>; 3];
+
+impl Certificates {
+    /// Reads the files; an error names the setting and the remedy, and nothing of a key.
+    pub(super) fn open(files: &TlsSettings) -> Result<Self, String> {
+        let seen = read(files)?;
+        let encryption = Encryption::new(encryption(files, &seen)?);
+        Ok(Self { files: files.clone(), seen, encryption })
+    }
+
+    pub(super) fn encryption(&self) -> Encryption {
+        self.encryption.clone()
+    }
+
+    /// Follows the files until `stopping`: new connections get what is good within seconds. While
+    /// a file is broken, or not the other's, all stays as it was, and the log says why, once.
+    pub(super) async fn follow(mut self, stopping: CancellationToken) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = None;
+        while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
+            let (files, seen) = (self.files.clone(), self.seen.clone());
+            let Ok(looked) = spawn_blocking(move || look(&files, &seen)).await else { return };
+            match looked {
+                Ok(None) => told = None,
+                Ok(Some((content, acceptor))) => {
+                    (self.seen, told) = (content, None);
+                    self.encryption.replace(acceptor);
+                    info!("new connections get the certificate that is in TLS_CERT now");
+                }
+                Err(error) => {
+                    if told.as_ref() != Some(&error) {
+                        warn!(error, "{error}; the certificate stays as it was");
+                    }
+                    told = Some(error);
+                }
+            }
+        }
+    }
+}
+
+/// What the files hold and come to, where it is not what was `seen`.
+fn look(files: &TlsSettings, seen: &Content) -> Result<Option<(Content, TlsAcceptor)>, String> {
+    let content = read(files)?;
+    if content == *seen {
+        return Ok(None);
+    }
+    let acceptor = encryption(files, &content)?;
+    Ok(Some((content, acceptor)))
+}
+
+fn read(files: &TlsSettings) -> Result<Content, String> {
+    let TlsSettings { cert, key, client_ca } = files;
+    let roots = client_ca.as_deref().map(|path| content("TLS_CLIENT_CA", path)).transpose()?;
+    Ok([content("TLS_CERT", cert)?, content("TLS_KEY", key)?, roots.unwrap_or_default()])
+}
+
+fn encryption(files: &TlsSettings, content: &Content) -> Result<TlsAcceptor, String> {
+    let TlsSettings { cert, key, client_ca } = files;
+    tls::check_identity(cert, key).map_err(|error| {
+        let error = with_causes(&error);
+        format!(
+            "TLS_CERT, TLS_KEY: {error}; give the server's PEM certificate and its own private key"
+        )
+    })?;
+    if let Some(path) = client_ca {
+        tls::check_roots(path).map_err(|error| {
+            let error = with_causes(&error);
+            format!(
+                "TLS_CLIENT_CA: {error}; give the PEM certificates of those who sign your clients'"
+            )
+        })?;
+    }
+    let [cert, key, roots] = content;
+    acceptor(cert, key, client_ca.is_some().then_some(roots.as_slice()))
+        .map_err(|error| format!("TLS_CERT, TLS_KEY, TLS_CLIENT_CA: {}", with_causes(&error)))
+}
+
+fn content(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| {
+        format!("{setting}: `{}` cannot be read: {error}; give a file that can be", path.display())
+    })
+}
