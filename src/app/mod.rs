@@ -110,7 +110,6 @@ impl App {
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
-        let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let live = LiveSeries::default();
         let (announcer, untold) = Announcer::new(database.clone());
         let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
@@ -129,6 +128,7 @@ impl App {
         };
         let syncs = sync_service(&parts);
         let repairs = gap_repairs(&parts, &syncs);
+        let symbols = symbol_parts(&parts, &syncs, Arc::clone(&provider) as _);
         let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
         let scheduled = jobs::Scheduled::start(&settings, &jobs, &announcer).await?;
         let quotes = Box::pin(start_quotes(parts, &settings, pace.streams)).await?;
@@ -152,20 +152,7 @@ impl App {
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
-        let builder = symbols::register(
-            builder,
-            SymbolParts {
-                database: database.clone(),
-                cache: series_cache,
-                sessions,
-                live,
-                syncs: syncs.clone(),
-                ledger: ledger.clone(),
-                quotes: quotes.clone(),
-                directory,
-                stopping: lifecycle.token(),
-            },
-        );
+        let builder = symbols::register(builder, symbols, &quotes);
         let builder = webhooks::register(builder, &hooks);
         let builder = coverage::register(builder, &repairs);
         let builder = job_slice::register(builder, &jobs);
@@ -296,6 +283,23 @@ fn sync_service(parts: &QuoteServiceParts) -> SyncService {
 fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
     let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
     GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
+}
+
+fn symbol_parts(
+    parts: &QuoteServiceParts,
+    syncs: &SyncService,
+    directory: Arc<dyn SymbolDirectory>,
+) -> SymbolParts {
+    SymbolParts {
+        database: parts.database.clone(),
+        cache: parts.series.clone(),
+        sessions: parts.sessions.clone(),
+        live: parts.live.clone(),
+        syncs: syncs.clone(),
+        ledger: parts.ledger.clone(),
+        directory,
+        stopping: parts.lifecycle.token(),
+    }
 }
 
 fn feed_options(settings: &Settings, streams: StreamPace) -> FeedOptions {

@@ -116,14 +116,12 @@ impl Cells {
             let next = self
                 .next_of(date)
                 .filter(|next| self.opens(*next).is_some_and(|next_opens| next_opens <= start));
-            match next {
-                Some(next) => self.date = Some(next),
-                None => {
-                    let opens = self.opens(date);
-                    self.from = opens.filter(|opens| *opens <= start).unwrap_or(start);
-                    return;
-                }
+            if next.is_none() {
+                let opens = self.opens(date);
+                self.from = opens.filter(|opens| *opens <= start).unwrap_or(start);
+                return;
             }
+            self.date = next;
         }
     }
 

@@ -64,13 +64,13 @@ pub struct Segments {
     facts: CoverageFacts,
     /// Where neighbours are not merged.
     cuts: VecDeque<Timestamp>,
-    segments: Vec<Segment>,
+    found: Vec<Segment>,
 }
 
 impl Segments {
     /// Nothing yet of `asked_for`.
     pub const fn new(asked_for: TimeRange, interval: Interval, facts: CoverageFacts) -> Self {
-        Self { asked_for, interval, facts, cuts: VecDeque::new(), segments: Vec::new() }
+        Self { asked_for, interval, facts, cuts: VecDeque::new(), found: Vec::new() }
     }
 
     /// At `cuts`, which rise and are bounds of cells, a segment ends in any case.
@@ -99,17 +99,17 @@ impl Segments {
 
     /// How many there are so far.
     pub fn len(&self) -> usize {
-        self.segments.len()
+        self.found.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        self.found.is_empty()
     }
 
     /// The segments, oldest first.
     pub fn finish(self) -> Vec<Segment> {
-        self.segments
+        self.found
     }
 
     /// The reason of a cell without bars.
@@ -153,13 +153,13 @@ impl Segments {
     }
 
     fn add(&mut self, range: TimeRange, reason: CoverageReason, bar_count: u64) {
-        let begun = self.segments.last().map_or(self.asked_for.open(), |last| last.range.close());
+        let begun = self.found.last().map_or(self.asked_for.open(), |last| last.range.close());
         let open = range.open().max(begun);
         let close = range.close().min(self.asked_for.close());
         let Some(range) = BarRange::new(open, close) else { return };
         while self.cuts.pop_front_if(|cut| *cut < range.open()).is_some() {}
         let is_cut = self.cuts.front() == Some(&range.open());
-        let last = self.segments.last_mut().filter(|last| last.reason == reason && !is_cut);
+        let last = self.found.last_mut().filter(|last| last.reason == reason && !is_cut);
         if let Some(last) = last
             && let Some(merged) = BarRange::new(last.range.open(), range.close())
         {
@@ -167,6 +167,6 @@ impl Segments {
             last.bar_count += bar_count;
             return;
         }
-        self.segments.push(Segment { range, reason, bar_count });
+        self.found.push(Segment { range, reason, bar_count });
     }
 }

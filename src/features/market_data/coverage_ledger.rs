@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,10 +20,10 @@ use crate::domain::coverage::{CoverageFacts, FeedPresence, TimeRange};
 use crate::domain::shared::{DomainEvent, EventPayload, Series, Symbol};
 use crate::infrastructure::persistence::{CoverageRecord, Database, DatabaseError};
 
-/// How often it is looked for something to write down.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks between two times that it is written down how far symbols were heard.
-const HEARD_EVERY: u64 = 10;
+/// How often it is written down how far symbols were heard. That the feed came or went is, at once.
+const HEARD_EVERY: Duration = Duration::from_secs(10);
+/// How long is waited before a database that is away is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Symbols in one write.
 const BATCH: usize = 500;
 /// Outages of a symbol that wait to be told at most.
@@ -43,6 +44,8 @@ struct Shared {
     sessions: Sessions,
     announcer: Announcer,
     feeds: Mutex<HashMap<Symbol, Watched>>,
+    /// The feed came or went.
+    turned: Notify,
     /// Held by whoever writes down what the feed said.
     writing: TurnLock,
     /// Held by whoever changes what was asked for.
@@ -76,7 +79,9 @@ impl CoverageLedger {
     /// Keeps the ledger in `database`; tells `announcer` of outages while a market was open.
     pub fn new(database: Database, sessions: Sessions, announcer: Announcer) -> Self {
         let (feeds, writing, asking) = (Mutex::default(), TurnLock::default(), TurnLock::default());
-        Self { shared: Arc::new(Shared { database, sessions, announcer, feeds, writing, asking }) }
+        let turned = Notify::new();
+        let shared = Shared { database, sessions, announcer, feeds, turned, writing, asking };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The provider has answered what it has of `series` in `range`; its bars are stored.
@@ -150,6 +155,9 @@ impl CoverageLedger {
             watched.gaps.extend(gap.filter(|_| watched.gaps.len() < GAPS));
             let news = if was_there { Unwritten::Heard } else { Unwritten::Turn };
             watched.unwritten = watched.unwritten.max(news);
+            if news == Unwritten::Turn {
+                self.shared.turned.notify_one();
+            }
         }
     }
 
@@ -183,17 +191,18 @@ impl CoverageLedger {
     /// Writes down what the feed says, until the service stops. What it says last is settled by
     /// whoever speaks for it.
     pub async fn run(self, stopping: CancellationToken) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = interval(HEARD_EVERY);
+        heard.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_away = false;
-        for turn in 1_u64.. {
-            if stopping.run_until_cancelled(look.tick()).await.is_none() {
-                return;
-            }
-            let all = turn % HEARD_EVERY == 0;
-            let written = self.write_down(if all { Unwritten::Heard } else { Unwritten::Turn });
+        loop {
+            let least = tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.shared.turned.notified() => Unwritten::Turn,
+                () = sleep(RETRY_AFTER), if is_away => Unwritten::Turn,
+                _ = heard.tick() => Unwritten::Heard,
+            };
             let was_away = is_away;
-            is_away = match written.await {
+            is_away = match self.write_down(least).await {
                 Ok(()) => false,
                 Err(error) => {
                     if !was_away {
@@ -299,6 +308,7 @@ impl CoverageLedger {
             turn(&mut watched.presence);
             if before != (watched.presence.is_followed(), watched.presence.is_there()) {
                 watched.unwritten = Unwritten::Turn;
+                self.shared.turned.notify_one();
             }
         }
     }

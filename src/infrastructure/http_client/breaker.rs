@@ -134,7 +134,7 @@ mod tests {
         breaker.enter().ok().unwrap().end(false)
     }
 
-    async fn opened() -> Arc<Breaker> {
+    fn opened() -> Arc<Breaker> {
         let breaker = breaker();
         assert_eq!([(); 3].map(|()| fail(&breaker)), [false, false, true]);
         breaker
@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_close_the_way_for_a_while() {
-        let breaker = opened().await;
+        let breaker = opened();
         assert_eq!(breaker.enter().err(), Some(RULES.pause));
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(breaker.enter().err(), Some(Duration::from_secs(10)));
@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_request_at_a_time_finds_out() {
-        let breaker = opened().await;
+        let breaker = opened();
         tokio::time::advance(RULES.pause).await;
         let probe = breaker.enter().ok().unwrap();
         assert!(breaker.enter().is_err());
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_is_given_up_makes_way_for_the_next() {
-        let breaker = opened().await;
+        let breaker = opened();
         tokio::time::advance(RULES.pause).await;
         drop(breaker.enter().ok().unwrap());
         assert!(breaker.enter().is_ok());

@@ -68,12 +68,12 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: StatusCode, retry_after: Option<&str>) -> Result<HttpAnswer, HttpError> {
+    fn answer(status: StatusCode, retry_after: Option<&str>) -> HttpAnswer {
         let mut headers = HeaderMap::new();
         if let Some(retry_after) = retry_after {
             headers.insert(RETRY_AFTER, retry_after.parse().unwrap());
         }
-        Ok(HttpAnswer { host: "host".to_owned(), status, headers, body: Bytes::new() })
+        HttpAnswer { host: "host".to_owned(), status, headers, body: Bytes::new() }
     }
 
     fn retries(repeatable: bool) -> Retries {
@@ -102,7 +102,7 @@ mod tests {
     fn pauses_double_and_end() {
         let rules = RetryRules::default();
         let mut retries = retries(true);
-        let trouble = answer(StatusCode::BAD_GATEWAY, None);
+        let trouble = Ok(answer(StatusCode::BAD_GATEWAY, None));
         let first = retries.pause_after(&trouble).unwrap();
         let second = retries.pause_after(&trouble).unwrap();
         assert!(rules.first <= first && first <= 2 * rules.first, "{first:?}");
@@ -112,14 +112,14 @@ mod tests {
 
     #[test]
     fn what_changes_things_is_not_tried_again() {
-        let trouble = answer(StatusCode::BAD_GATEWAY, None);
+        let trouble = Ok(answer(StatusCode::BAD_GATEWAY, None));
         assert_eq!(retries(false).pause_after(&trouble), None);
     }
 
     #[test]
     fn answers_that_will_not_change_are_taken() {
         for status in [StatusCode::OK, StatusCode::FORBIDDEN, StatusCode::NOT_IMPLEMENTED] {
-            assert_eq!(retries(true).pause_after(&answer(status, None)), None, "{status}");
+            assert_eq!(retries(true).pause_after(&Ok(answer(status, None))), None, "{status}");
         }
         let malformed = Err(HttpError::Malformed { host: String::new(), expected: "JSON" });
         assert_eq!(retries(true).pause_after(&malformed), None);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_host_that_asks_for_time_gets_it() {
-        let slow = |after| answer(StatusCode::TOO_MANY_REQUESTS, after);
+        let slow = |after| Ok(answer(StatusCode::TOO_MANY_REQUESTS, after));
         assert!(retries(true).pause_after(&slow(Some("3"))) >= Some(Duration::from_secs(3)));
         // Longer than anybody waits, and without a word: not asked again.
         assert_eq!(retries(true).pause_after(&slow(Some("6"))), None);

@@ -92,7 +92,7 @@ async fn the_holes_of_a_real_series_are_those_that_its_provider_has(engine: Engi
     // Asked for by a repair, the provider says that it has nothing older.
     let repaired = repair(&mut app.market_data, BTC, Interval::Interval1h, from_midnight).await;
     let empty = row("2017-08-17T00:00", "2017-08-17T04:00", ProviderEmpty, 0);
-    assert_eq!(repaired.unwrap().1, [empty.clone()]);
+    assert_eq!(repaired.unwrap().1, std::slice::from_ref(&empty));
     let rows =
         coverage(&mut app.market_data, BTC, Interval::Interval1h, from_midnight).await.unwrap();
     assert_eq!(rows[0], empty);

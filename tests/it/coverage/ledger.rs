@@ -116,7 +116,7 @@ async fn an_outage_while_the_market_is_open_is_told_once(store: &Store) {
     assert_eq!(facts.down.ranges(), [outages[0], away]);
     running.heard("2024-01-10T15:00");
     let told = running.stop().await;
-    let (start, end) = (at("2024-01-09T21:15"), at("2024-01-10T15:00"));
+    let (start, end) = (at("2024-01-10T01:00"), at("2024-01-10T15:00"));
     assert_eq!(told, [EventPayload::GapDetected { symbol: ibm(), start, end }]);
 }
 

@@ -63,7 +63,7 @@ async fn ended(engine: Engine, killed: bool) {
     let request = pb::SubscribeRequest { symbol: COIN.to_owned() };
     quotes(&server).await.subscribe(request).await.unwrap();
     let bars = |rows: &[Row]| rows.iter().map(|row| row.3).sum::<i32>();
-    let heard = until(&server, "heard", |rows| bars(rows) >= 4).await;
+    let heard = until(&server, "heard", |rows| bars(rows) >= 8).await;
     assert!(!is_down(&heard), "{heard:?}");
     if killed {
         server.kill().await;

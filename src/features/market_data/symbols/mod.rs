@@ -46,18 +46,20 @@ pub struct SymbolParts {
     pub syncs: SyncService,
     /// What is known of the time without bars.
     pub ledger: CoverageLedger,
-    /// Who must not follow what was deleted.
-    pub quotes: QuoteService,
     /// Where the provider's symbols are looked up.
     pub directory: Arc<dyn SymbolDirectory>,
     /// When to stop.
     pub stopping: CancellationToken,
 }
 
-/// Adds this slice's handlers.
-pub fn register(mediator: MediatorBuilder, parts: SymbolParts) -> MediatorBuilder {
+/// Adds this slice's handlers. `quotes` must not follow what was deleted.
+pub fn register(
+    mediator: MediatorBuilder,
+    parts: SymbolParts,
+    quotes: &QuoteService,
+) -> MediatorBuilder {
     let SymbolParts { database, cache, sessions, live, .. } = parts;
-    let SymbolParts { syncs, ledger, quotes, directory, stopping, .. } = parts;
+    let SymbolParts { syncs, ledger, directory, stopping, .. } = parts;
     let deletion = DeleteSymbolHandler {
         database: database.clone(),
         cache,
@@ -65,7 +67,7 @@ pub fn register(mediator: MediatorBuilder, parts: SymbolParts) -> MediatorBuilde
         live,
         syncs,
         ledger,
-        quotes,
+        quotes: quotes.clone(),
         stopping,
     };
     mediator

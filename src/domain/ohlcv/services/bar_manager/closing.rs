@@ -16,6 +16,10 @@ const NOTICE_REACH: Duration = Duration::from_hours(24);
 /// How long minutes stay in memory for a seed that does not come.
 const SEED_PATIENCE: Duration = Duration::from_mins(10);
 
+/// How long minutes stay in memory for those that are fetched again and do not come: what is out of
+/// memory is put together anew from the database, which a bar that began before the join cannot be.
+const ANSWER_PATIENCE: Duration = Duration::from_hours(4);
+
 /// How time passes over a symbol's intervals.
 #[derive(Clone, Copy)]
 enum Pace {
@@ -40,7 +44,7 @@ impl Track {
             self.tell(out);
         }
         for range in std::mem::take(&mut self.refetches) {
-            out.push(BarChange::Refetch { series: self.series(Interval::M1), range });
+            self.ask_again(Interval::M1, range, out);
         }
         if let Some(clock) = clock.filter(|_| closed) {
             self.forget(before(clock, rules.lateness));
@@ -101,7 +105,7 @@ impl Track {
 
     /// Bars from `slot` to the one before `next` passed unseen.
     fn refetch_jumped(
-        &self,
+        &mut self,
         interval: Interval,
         slot: BarRange,
         next: Option<BarRange>,
@@ -113,7 +117,7 @@ impl Track {
             BarRange::new(slot.open(), end).filter(|range| self.in_doubt(interval, *range));
         let doubtful = jumped.or_else(|| self.began_before(interval, slot).then_some(slot));
         if let Some(range) = doubtful {
-            out.push(BarChange::Refetch { series: self.series(interval), range });
+            self.ask_again(interval, range, out);
         }
     }
 
@@ -123,9 +127,9 @@ impl Track {
         let doubtful = self.in_doubt(interval, slot)
             || (interval == Interval::M1 && self.is_doubtful_minute(slot))
             || self.began_before(interval, slot);
-        out.push(BarChange::IntervalClosed { series: series.clone(), close_time: slot.close() });
+        out.push(BarChange::IntervalClosed { series, close_time: slot.close() });
         if doubtful {
-            out.push(BarChange::Refetch { series, range: slot });
+            self.ask_again(interval, slot, out);
         }
     }
 
@@ -174,13 +178,16 @@ impl Track {
         }
     }
 
-    /// Lets go of what no tick can change any more, nor a seed that is still to come.
+    /// Lets go of what no tick can change any more, nor a seed or a minute that is still to come.
     fn forget(&mut self, line: Timestamp) {
         let Some(mut line) = self.cursor.map(|cursor| cursor.min(line)) else { return };
         if let Some(joined) = self.joined.filter(|_| self.awaits_seed) {
             let is_patient = before(line, SEED_PATIENCE) < joined.open();
             line = if is_patient { line.min(joined.open()) } else { line };
         }
+        let patience = before(line, ANSWER_PATIENCE);
+        self.awaited.retain(|range| patience < range.open());
+        line = self.awaited.iter().map(BarRange::open).fold(line, Timestamp::min);
         self.forgotten = self.forgotten.max(line);
         self.owed.retain(|(_, range)| range.close() > line);
         while let Some(minute) = self.minutes.front().filter(|m| m.range.close() <= line) {

@@ -28,12 +28,25 @@ impl Track {
         }
     }
 
+    /// Bars are to be fetched again.
+    pub(super) fn ask_again(
+        &mut self,
+        interval: Interval,
+        range: BarRange,
+        out: &mut Vec<BarChange>,
+    ) {
+        if interval == Interval::M1 && !self.awaited.contains(&range) {
+            self.awaited.push(range);
+        }
+        out.push(BarChange::Refetch { series: self.series(interval), range });
+    }
+
     /// Bars of `interval` in `range` were still to be fetched again when the process ended: at once
     /// where they are closed, else after their close.
     pub(super) fn owe(&mut self, interval: Interval, range: BarRange, out: &mut Vec<BarChange>) {
         let closed = self.cursor.map_or(range.open(), |cursor| range.close().min(cursor));
         if let Some(closed) = BarRange::new(range.open(), closed) {
-            out.push(BarChange::Refetch { series: self.series(interval), range: closed });
+            self.ask_again(interval, closed, out);
         }
         if closed < range.close() && !self.owed.contains(&(interval, range)) {
             self.owed.push((interval, range));

@@ -9,7 +9,6 @@ use super::rules::{BarRules, before};
 use super::track::{Track, is_period};
 use crate::domain::ohlcv::{BarRange, Ohlcv};
 use crate::domain::quote::Quote;
-use crate::domain::shared::Series;
 
 /// Daily bars kept of a seed: two months.
 const MAX_DAYS: usize = 62;
@@ -145,18 +144,19 @@ impl Track {
     pub(super) fn outage(&mut self, from: Timestamp, to: Timestamp, out: &mut Vec<BarChange>) {
         self.add_doubt(from, to);
         self.leap = self.leap.max(to);
-        let (symbol, cursor) = (self.symbol.clone(), self.cursor);
-        let Some(cursor) = cursor else { return };
+        let Some(cursor) = self.cursor else { return };
+        let mut doubtful = Vec::new();
         for lane in std::iter::once(&mut self.base).chain(&mut self.lanes) {
             let Some(first) = lane.scheduled(from).filter(|first| first.open() <= to) else {
                 continue;
             };
             let last = lane.bar_at(to).map_or(to, |last| last.close());
             let closed = lane.slot.map_or(cursor, |slot| slot.open()).min(cursor);
-            if let Some(range) = BarRange::new(first.open(), last.min(closed)) {
-                let series = Series::new(symbol.clone(), lane.interval);
-                out.push(BarChange::Refetch { series, range });
-            }
+            let range = BarRange::new(first.open(), last.min(closed));
+            doubtful.extend(range.map(|range| (lane.interval, range)));
+        }
+        for (interval, range) in doubtful {
+            self.ask_again(interval, range, out);
         }
     }
 }

@@ -237,6 +237,13 @@ impl BarManager {
         keep_last_rerolls(out, start);
     }
 
+    /// All that will come of a [`BarChange::Refetch`] of minutes was applied.
+    pub fn refetched(&mut self, id: SymbolId, range: BarRange) {
+        if let Some(track) = self.track_mut(id) {
+            track.awaited.retain(|awaited| *awaited != range);
+        }
+    }
+
     /// Answers a [`BarChange::Reroll`] of a bar that was not closed then, or is still in memory:
     /// what its children in `[range.open(), until)` come to. False where a later one has replaced
     /// it. A bar that has closed and left memory meanwhile is asked for once more, as a whole.

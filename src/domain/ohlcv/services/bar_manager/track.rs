@@ -57,6 +57,8 @@ pub(super) struct Track {
     /// The trading day of the newest tick.
     day: Option<BarRange>,
     pub(super) refetches: Vec<BarRange>,
+    /// Minutes that are being fetched again: what they change stays in memory for a while.
+    pub(super) awaited: Vec<BarRange>,
     /// A closed bar changed, or was made.
     pub(super) late: bool,
     /// Forming bars changed since that was told.
@@ -92,6 +94,7 @@ impl Track {
             session,
             day: None,
             refetches: Vec::new(),
+            awaited: Vec::new(),
             late: false,
             touched: false,
             unsaved: true,

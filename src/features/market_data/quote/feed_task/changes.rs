@@ -131,6 +131,12 @@ impl FeedTask {
 
     /// What came of it is on its way to the writer: only now is it owed no longer.
     fn refetched(&mut self, series: Series, range: BarRange, done: bool) {
+        if let Some(id) = self.manager.id_of(&series.symbol)
+            && done
+            && series.interval == Interval::M1
+        {
+            self.manager.refetched(id, range);
+        }
         let followed = self.symbols.get_mut(&series.symbol).filter(|_| done);
         if followed.is_some_and(|followed| followed.owed.refetched(series.interval, range)) {
             self.changes.push(BarChange::Refetch { series, range });

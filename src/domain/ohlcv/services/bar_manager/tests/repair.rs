@@ -130,6 +130,31 @@ fn a_bar_whose_minutes_are_not_all_in_memory_is_never_made_of_those_that_are() {
     assert_eq!(revised, [(M5, values(1.0, 2.0, 1.0, 2.0, 2.0))]);
 }
 
+/// A bar that began before the join cannot be rolled up from the database.
+#[test]
+fn what_a_minute_changes_stays_in_memory_until_it_is_fetched_again() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    let point = JoinPoint {
+        time: Some(at("2024-01-10T10:30:20")),
+        volume: Some(100.0),
+        ..JoinPoint::default()
+    };
+    desk.manager.join(at("2024-01-10T10:30:20"), desk.id, &point);
+    for minute in ["30:50", "31:05", "40:05", "50:05"] {
+        let time = format!("2024-01-10T10:{minute}");
+        desk.step(&time, &[desk.tick(&time, 1.0, 1.0)]);
+    }
+    // The join's minute comes late, with what was traded before the join.
+    apply(&mut desk, M1, repaired("2024-01-10T10:30:00", values(1.0, 7.0, 1.0, 1.0, 5.0), None));
+    assert_eq!(desk.forming(H1), Some(values(1.0, 7.0, 1.0, 1.0, 8.0)));
+    let minute = BarRange::new(at("2024-01-10T10:30:00"), at("2024-01-10T10:31:00")).unwrap();
+    desk.manager.refetched(desk.id, minute);
+    desk.step("2024-01-10T10:51:05", &[desk.tick("2024-01-10T10:51:05", 1.0, 1.0)]);
+    let again = repaired("2024-01-10T10:30:00", values(1.0, 9.0, 1.0, 1.0, 5.0), None);
+    apply(&mut desk, M1, again);
+    assert_eq!(desk.forming(H1), Some(values(1.0, 7.0, 1.0, 1.0, 9.0)), "it is fetched as a whole");
+}
+
 #[test]
 fn a_late_trade_in_a_minute_that_passed_unseen_is_left_to_the_provider() {
     let mut desk = Desk::new(FeedClock::Event, CRYPTO);
@@ -225,6 +250,9 @@ fn a_bar_that_began_before_the_join_is_fetched_and_not_rolled_up() {
     desk.manager.join(at("2024-01-10T10:30:20"), desk.id, &point);
     for time in ["2024-01-10T10:31:05", "2024-01-10T11:31:05"] {
         desk.step(time, &[desk.tick(time, 1.0, 1.0)]);
+        // What was asked for is there, so that memory lets go of it.
+        let minute = BarRange::new(at("2024-01-10T10:30:00"), at("2024-01-10T10:31:00")).unwrap();
+        desk.manager.refetched(desk.id, minute);
     }
     let stored =
         |time| Some(StoredBar::closed(at(time), values(1.0, 1.0, 1.0, 1.0, 1.0), BarSource::Ticks));
