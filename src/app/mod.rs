@@ -111,7 +111,6 @@ impl App {
         let guard = files.guard(&settings, &cache, &lifecycle);
         let series_cache = SeriesCache::new(cache.clone());
         let sessions = Sessions::new(database.clone());
-        let directory: Arc<dyn SymbolDirectory> = Arc::clone(&provider) as _;
         let live = LiveSeries::default();
         let (announcer, untold) = Announcer::new(database.clone());
         let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
@@ -130,22 +129,14 @@ impl App {
         };
         let syncs = sync_service(&parts);
         let repairs = gap_repairs(&parts, &syncs);
-        let symbols = symbol_parts(&parts, &syncs, directory);
+        let symbols = symbol_parts(&parts, &syncs, Arc::clone(&provider) as _);
+        let hooks = webhook_service(&parts, &settings, pace.webhooks)?;
         let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
         let scheduled = jobs::Scheduled::start(&settings, &jobs, &announcer).await?;
         let quotes = Box::pin(start_quotes(parts, &settings, pace.streams)).await?;
         let server = server_info(&settings, &database, &cache, &*provider);
         let records = Arc::new(IdempotencyRecords::new(&database, &cache));
         let idempotency = Idempotency::new(records, &lifecycle);
-        let hooks = WebhookService::new(
-            database.clone(),
-            announcer,
-            sessions.clone(),
-            &settings.webhook_networks,
-            pace.webhooks,
-            &lifecycle,
-        );
-        let hooks = hooks.map_err(|error| StartError::of(&error))?;
         hooks.start(untold, &lifecycle);
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let watched = scheduled.as_ref().map(|_| &jobs);
@@ -155,10 +146,8 @@ impl App {
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
         let builder = status::register(builder, &database, &health, server);
         let builder = symbols::register(builder, symbols, &quotes);
-        let builder = webhooks::register(builder, &hooks);
-        let builder = coverage::register(builder, &repairs);
-        let builder = job_slice::register(builder, &jobs);
-        let mediator = quote::register(builder, &quotes).build();
+        let builder = coverage::register(webhooks::register(builder, &hooks), &repairs);
+        let mediator = quote::register(job_slice::register(builder, &jobs), &quotes).build();
         Ok(Self {
             listener,
             address,
@@ -285,6 +274,22 @@ fn sync_service(parts: &QuoteServiceParts) -> SyncService {
 fn gap_repairs(parts: &QuoteServiceParts, syncs: &SyncService) -> GapRepairs {
     let (database, sessions) = (parts.database.clone(), parts.sessions.clone());
     GapRepairs::new(database, sessions, parts.live.clone(), parts.ledger.clone(), syncs.clone())
+}
+
+fn webhook_service(
+    parts: &QuoteServiceParts,
+    settings: &Settings,
+    pace: WebhookPace,
+) -> Result<WebhookService, StartError> {
+    let made = WebhookService::new(
+        parts.database.clone(),
+        parts.announcer.clone(),
+        parts.sessions.clone(),
+        &settings.webhook_networks,
+        pace,
+        &parts.lifecycle,
+    );
+    made.map_err(|error| StartError::of(&error))
 }
 
 fn symbol_parts(

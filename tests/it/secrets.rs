@@ -55,7 +55,12 @@ async fn run(
 async fn create_webhook(channel: Channel, key: &str) {
     // Nobody is there: what is said of that names neither.
     let mut request = Request::new(CreateWebhookRequest {
-        url: format!("http://127.0.0.1:1/{}?token={}", secret("Path"), secret("Query")),
+        url: format!(
+            "http://127.0.0.1:{}/{}?token={}",
+            servers::free_port(),
+            secret("Path"),
+            secret("Query")
+        ),
         secret: Some(format!("whsec_{}", PLANTED.repeat(4))),
         ..Default::default()
     });

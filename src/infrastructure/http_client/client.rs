@@ -23,7 +23,7 @@ use crate::common::metrics::timed;
 use crate::common::tracing::{CorrelationId, http_span, inject_context, traced};
 
 /// Connections to a host that are kept for later, and for how long.
-const IDLE_CONNECTIONS: (usize, Duration) = (4, Duration::from_secs(60));
+const IDLE_CONNECTIONS: (usize, Duration) = (4, Duration::from_mins(1));
 
 /// Of a body that does not matter no more is read: so that its connection can be used again.
 const BODY_SKIMMED: usize = 4 << 10;

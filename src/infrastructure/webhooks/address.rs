@@ -11,7 +11,7 @@ use crate::infrastructure::http_client::AddressFilter;
 
 /// IPv4 networks that are not the public internet (IANA's special-purpose registry).
 const SPECIAL_V4: [(Ipv4Addr, u8); 15] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -29,11 +29,11 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// The only IPv6 network that is given out as public, 2000::/3 ...
+/// The only IPv6 network that is given out as public, `2000::/3` ...
 const GLOBAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// ... without what of it is something else: protocol assignments with Teredo, documentation, and
-/// 6to4, which wraps any IPv4 address. NAT64 and mapped addresses lie outside of 2000::/3.
+/// 6to4, which wraps any IPv4 address. NAT64 and mapped addresses lie outside of `2000::/3`.
 const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),

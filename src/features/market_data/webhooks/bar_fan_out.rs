@@ -164,13 +164,12 @@ impl BarFanOut {
             if !wants(webhook, event_type) {
                 continue;
             }
-            let range = match clocks.get_mut(&series) {
-                Some(clock) => clock.bounds_of(bar.open_time),
-                None => {
-                    let session = self.service.sessions().of(&series.symbol).await?;
-                    let clock = BarClock::new(session, series.interval);
-                    clocks.entry(series.clone()).or_insert(clock).bounds_of(bar.open_time)
-                }
+            let range = if let Some(clock) = clocks.get_mut(&series) {
+                clock.bounds_of(bar.open_time)
+            } else {
+                let session = self.service.sessions().of(&series.symbol).await?;
+                let clock = BarClock::new(session, series.interval);
+                clocks.entry(series.clone()).or_insert(clock).bounds_of(bar.open_time)
             };
             let (webhook_id, event_id) = (webhook.id, event_json::bar_id(&series, &bar));
             let body = event_json::bar_body(&series, range, &bar, now);
