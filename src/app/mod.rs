@@ -103,15 +103,21 @@ impl App {
     /// The same at another pace.
     pub async fn start_paced(settings: Settings, pace: Pace) -> Result<Self, StartError> {
         raise_descriptor_limit();
-        let lifecycle = Lifecycle::new();
+        Box::pin(Self::wire(settings, pace, Lifecycle::new())).await
+    }
+
+    async fn wire(
+        settings: Settings,
+        pace: Pace,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, StartError> {
         let Connected { database, cache, provider, files, spool, listener, address, metrics } =
             connect::everything(&settings, &lifecycle).await?;
         let transport =
             Transport::new(settings.connections_per_address).with_tls(files.encryption());
         let guard = files.guard(&settings, &cache, &lifecycle);
-        let series_cache = SeriesCache::new(cache.clone());
+        let (series_cache, live) = (SeriesCache::new(cache.clone()), LiveSeries::default());
         let sessions = Sessions::new(database.clone());
-        let live = LiveSeries::default();
         let (announcer, untold) = Announcer::new(database.clone());
         let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
         let parts = QuoteServiceParts {
@@ -134,9 +140,8 @@ impl App {
         let jobs = jobs::service(&settings, &parts, &syncs, &repairs);
         let scheduled = jobs::Scheduled::start(&settings, &jobs, &announcer).await?;
         let quotes = Box::pin(start_quotes(parts, &settings, pace.streams)).await?;
-        let server = server_info(&settings, &database, &cache, &*provider);
-        let records = Arc::new(IdempotencyRecords::new(&database, &cache));
-        let idempotency = Idempotency::new(records, &lifecycle);
+        let records = IdempotencyRecords::new(&database, &cache);
+        let idempotency = Idempotency::new(Arc::new(records), &lifecycle);
         hooks.start(untold, &lifecycle);
         syncs.recover().await.map_err(|error| StartError::of(&error))?;
         let watched = scheduled.as_ref().map(|_| &jobs);
@@ -144,7 +149,8 @@ impl App {
         let metrics = metrics.map(|metrics| metrics.of(&database, &cache, &quotes, &jobs));
         let builder = sync::register(Mediator::builder(), &syncs);
         let builder = ohlcv::register(builder, &database, &series_cache, &sessions, &live);
-        let builder = status::register(builder, &database, &health, server);
+        let info = server_info(&settings, &database, &cache, &*provider);
+        let builder = status::register(builder, &database, &health, info);
         let builder = symbols::register(builder, symbols, &quotes);
         let builder = coverage::register(webhooks::register(builder, &hooks), &repairs);
         let mediator = quote::register(job_slice::register(builder, &jobs), &quotes).build();

@@ -40,7 +40,8 @@ async fn raw(answer: &'static [u8]) -> SocketAddr {
     drop(tokio::spawn(async move {
         let mut open = Vec::new();
         while let Ok((mut socket, _)) = listener.accept().await {
-            socket.read(&mut [0; 1_024]).await.unwrap();
+            // Some of the question is enough.
+            socket.read_u8().await.unwrap();
             socket.write_all(answer).await.unwrap();
             open.push(socket);
         }

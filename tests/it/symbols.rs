@@ -58,10 +58,6 @@ async fn delete(app: &mut TestApp, symbol: &str, delete_bars: bool) -> Result<()
     app.market_data.delete_symbol(request).await.map(tonic::Response::into_inner)
 }
 
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 #[tokio::test]
 async fn symbols_are_found_by_code_name_exchange_and_kind() {
     let simulator = TestSimulator::start(demo_data()).await;
@@ -78,10 +74,11 @@ async fn symbols_are_found_by_code_name_exchange_and_kind() {
     assert_eq!(found, [expected]);
     assert_eq!(names(&search(&mut app, IBM, |_| {}).await.unwrap()), [IBM]);
     assert_eq!(names(&search(&mut app, "bitcoin", |_| {}).await.unwrap()), [BTC]);
-    let on_cme = |request: &mut pb::SearchSymbolsRequest| request.exchange = text("cme");
+    let on_cme = |request: &mut pb::SearchSymbolsRequest| request.exchange = Some("cme".to_owned());
     assert_eq!(names(&search(&mut app, "e", on_cme).await.unwrap()), ["CME:ES"]);
     for kind in ["stock", "Stocks"] {
-        let stocks = |request: &mut pb::SearchSymbolsRequest| request.r#type = text(kind);
+        let stocks =
+            |request: &mut pb::SearchSymbolsRequest| request.r#type = Some(kind.to_owned());
         let found = search(&mut app, "m", stocks).await.unwrap();
         assert!(found.iter().all(|found| found.asset_type == "stock") && !found.is_empty());
     }
@@ -163,8 +160,8 @@ async fn every_violation_is_told_at_once() {
         violations.into_iter().map(|violation| violation.field).collect()
     };
     let wrong = |request: &mut pb::SearchSymbolsRequest| {
-        request.exchange = text("NO PE");
-        request.r#type = text("shares");
+        request.exchange = Some("NO PE".to_owned());
+        request.r#type = Some("shares".to_owned());
         request.limit = Some(0);
     };
     let status = search(&mut app, "  ", wrong).await.unwrap_err();
@@ -176,7 +173,7 @@ async fn every_violation_is_told_at_once() {
     }
     let wrong = |request: &mut pb::UpdateSymbolRequest| {
         request.name = Some("x".repeat(101));
-        request.description = text("a\nb");
+        request.description = Some("a\nb".to_owned());
         request.asset_type = Some("x".repeat(51));
     };
     let status = update(&mut app, "no colon", wrong).await.unwrap_err();
@@ -231,8 +228,8 @@ async fn what_the_provider_says_anew_stands_behind_what_a_person_set(engine: Eng
     let first = get(&mut app, IBM).await.unwrap();
     assert_eq!((first.currency.as_str(), first.custom_fields.len()), ("USD", 0));
     let mine = |request: &mut pb::UpdateSymbolRequest| {
-        request.name = text(" Big Blue ");
-        request.asset_type = text("share");
+        request.name = Some(" Big Blue ".to_owned());
+        request.asset_type = Some("share".to_owned());
         request.active = Some(false);
     };
     let changed = update(&mut app, IBM, mine).await.unwrap();
@@ -246,7 +243,8 @@ async fn what_the_provider_says_anew_stands_behind_what_a_person_set(engine: Eng
     };
     assert_eq!(changed, expected);
     // What changes nothing is no change.
-    let same = update(&mut app, IBM, |request| request.name = text("Big Blue")).await.unwrap();
+    let same =
+        update(&mut app, IBM, |request| request.name = Some("Big Blue".to_owned())).await.unwrap();
     assert_eq!(same, expected);
 
     let folder = TempDir::new().unwrap();
@@ -262,7 +260,8 @@ async fn what_the_provider_says_anew_stands_behind_what_a_person_set(engine: Eng
     assert_eq!(of_a_person, ("Big Blue", "share", false));
     assert_eq!(info.create_time, first.create_time);
 
-    let taken_back = |request: &mut pb::UpdateSymbolRequest| request.asset_type = text("");
+    let taken_back =
+        |request: &mut pb::UpdateSymbolRequest| request.asset_type = Some("".to_owned());
     let info = update(&mut app, IBM, taken_back).await.unwrap();
     assert_eq!((info.asset_type.as_str(), info.custom_fields.len()), ("dr", 1));
 }
@@ -275,7 +274,7 @@ async fn a_deleted_symbols_bars_stay_and_end_when_they_did(engine: Engine) {
     let simulator = TestSimulator::start(demo_data()).await;
     let mut app = TestApp::on(engine, &simulator, &[("FEED_AUTOSTART", "false")]).await;
     app.sync(IBM, Interval1d, 20).await.unwrap();
-    update(&mut app, IBM, |request| request.name = text("mine")).await.unwrap();
+    update(&mut app, IBM, |request| request.name = Some("mine".to_owned())).await.unwrap();
     let mut quotes = QuoteStreamClient::new(app.channel.clone());
     quotes.subscribe(pb::SubscribeRequest { symbol: IBM.to_owned() }).await.unwrap();
     let before = bars(&mut app, IBM).await;
@@ -398,14 +397,14 @@ async fn commands_under_a_key_are_carried_out_once(engine: Engine) {
         let symbol = IBM.to_owned();
         let mut request = Request::new(pb::UpdateSymbolRequest {
             symbol,
-            name: text(name),
+            name: Some(name.to_owned()),
             ..Default::default()
         });
         request.metadata_mut().insert("idempotency-key", keyed("update"));
         request
     };
     let first = app.market_data.update_symbol(named("one")).await.unwrap().into_inner();
-    update(&mut app, IBM, |request| request.name = text("two")).await.unwrap();
+    update(&mut app, IBM, |request| request.name = Some("two".to_owned())).await.unwrap();
     let replayed = app.market_data.update_symbol(named("one")).await.unwrap();
     assert_eq!(replayed.metadata().get("idempotency-replayed").unwrap(), "true");
     assert_eq!(replayed.into_inner(), first);

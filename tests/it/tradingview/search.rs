@@ -220,7 +220,7 @@ async fn a_symbol_that_does_not_exist_comes_with_those_that_may_be_meant() {
         let ProviderError::SymbolNotFound { suggestions, .. } = error else { panic!("{error:?}") };
         suggestions
     };
-    assert_eq!(within(suggestions(site.uri())).await, ["NASDAQ:NOPE", "TSX:NOPE2"]);
+    assert_eq!(within(Box::pin(suggestions(site.uri()))).await, ["NASDAQ:NOPE", "TSX:NOPE2"]);
     // Nobody is there: what was asked for is answered all the same.
-    assert!(within(suggestions("http://127.0.0.1:9".to_owned())).await.is_empty());
+    assert!(within(Box::pin(suggestions("http://127.0.0.1:9".to_owned()))).await.is_empty());
 }

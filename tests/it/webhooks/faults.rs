@@ -28,9 +28,9 @@ async fn a_receiver_that_fails_five_times_takes_the_same_event_at_the_sixth_try(
         receiver.then(ResponseTemplate::new(status));
     }
     sync(&mut app).await;
-    let received = receiver.until(6).await;
-    let (first, last) = (&received[0], &received[5]);
-    assert!(received.iter().all(|each| each.id == first.id && each.body == first.body));
+    let messages = receiver.until(6).await;
+    let (first, last) = (&messages[0], &messages[5]);
+    assert!(messages.iter().all(|each| each.id == first.id && each.body == first.body));
     assert_ne!(first.signature, "");
     assert_eq!(last.json()["type"], "sync.completed");
     assert_eq!(last.json()["data"]["symbol"], "NYSE:IBM");
@@ -91,9 +91,9 @@ async fn a_receiver_that_answers_410_is_disabled_until_it_is_enabled(engine: Eng
     let enabled = app.system.enable_webhook(request).await.unwrap().into_inner();
     assert_eq!((enabled.disable_time, enabled.disable_reason.as_str()), (None, ""));
     sync(&mut app).await;
-    let received = receiver.until(2).await;
-    assert_eq!(received.len(), 2);
-    assert_ne!(received[0].id, received[1].id);
+    let messages = receiver.until(2).await;
+    assert_eq!(messages.len(), 2);
+    assert_ne!(messages[0].id, messages[1].id);
 }
 
 async fn a_receiver_that_takes_nothing_to_the_end_is_disabled(engine: Engine) {

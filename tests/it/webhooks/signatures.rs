@@ -26,17 +26,16 @@ for line in sys.stdin:
 
 /// What the Python package `standardwebhooks` says of each message.
 async fn verdicts(messages: &[(Received, &str)]) -> Vec<String> {
-    let lines: String = messages
-        .iter()
-        .map(|(message, secret)| {
-            let headers = json!({
-                "webhook-id": message.id, "webhook-timestamp": message.timestamp,
-                "webhook-signature": message.signature,
-            });
-            let body = String::from_utf8(message.body.clone()).unwrap();
-            format!("{}\n", json!({ "secret": secret, "headers": headers, "body": body }))
-        })
-        .collect();
+    let line = |(message, secret): &(Received, &str)| {
+        let headers = json!({
+            "webhook-id": message.id, "webhook-timestamp": message.timestamp,
+            "webhook-signature": message.signature,
+        });
+        let body = String::from_utf8(message.body.clone()).unwrap();
+        json!({ "secret": secret, "headers": headers, "body": body }).to_string()
+    };
+    let lines: Vec<String> = messages.iter().map(line).collect();
+    let lines = lines.join("\n") + "\n";
     let mut child = python("python3", None)
         .args(["-c", VERIFY])
         .stdin(Stdio::piped())

@@ -35,8 +35,8 @@ async fn syncs_are_told_however_they_end(engine: Engine) {
     });
     request.metadata_mut().insert("x-correlation-id", "my call".parse().unwrap());
     app.market_data.sync_symbol(request).await.unwrap_err();
-    let received = receiver.until(2).await;
-    let of = |name: &str| received.iter().find(|each| each.event_type() == name).unwrap();
+    let messages = receiver.until(2).await;
+    let of = |name: &str| messages.iter().find(|each| each.event_type() == name).unwrap();
     let (completed, failed) = (of("sync.completed"), of("sync.failed"));
     assert_eq!(completed.json()["data"]["interval"], "1d");
     assert_eq!(failed.json()["data"]["symbol"], "NYSE:NOTHING");
@@ -60,10 +60,10 @@ async fn syncs_are_told_however_they_end(engine: Engine) {
 async fn until_told(receiver: &Receiver, types: &[&str]) -> Vec<Received> {
     let told = async {
         loop {
-            let received = receiver.received();
-            let has = |name: &&str| received.iter().any(|each| each.event_type() == **name);
-            if types.iter().all(|name| has(&name)) {
-                return received;
+            let messages = receiver.received();
+            let has = |name: &&str| messages.iter().any(|each| each.event_type() == *name);
+            if types.iter().all(has) {
+                return messages;
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -93,8 +93,8 @@ async fn bars_and_the_feed_are_told_to_who_wants_them(engine: Engine) {
     };
     app.system.create_webhook(request).await.unwrap();
     subscribe(&mut quote_stream(&app.channel)).await;
-    let received = until_told(&all, &["bar.closed", "feed.up"]).await;
-    let closed = received.iter().find(|each| each.event_type() == "bar.closed").unwrap().json();
+    let messages = until_told(&all, &["bar.closed", "feed.up"]).await;
+    let closed = messages.iter().find(|each| each.event_type() == "bar.closed").unwrap().json();
     let data = &closed["data"];
     assert_eq!((&data["symbol"], &data["revision"]), (&Value::from(ES), &Value::from(1)));
     assert!(data["open_time"].as_str() < data["close_time"].as_str(), "{data}");

@@ -20,7 +20,7 @@ use self::page::Page;
 use super::client::TradingView;
 use super::config::{ConfigError, TradingViewConfig};
 use super::errors;
-use crate::infrastructure::http_client::{HttpClient, HttpError, HttpRequest};
+use crate::infrastructure::http_client::{HttpAnswer, HttpClient, HttpError, HttpRequest};
 use crate::infrastructure::interfaces::{
     AssetClass, DirectoryQuery, Phase, ProviderError, SymbolDirectory, SymbolMatch,
 };
@@ -138,7 +138,7 @@ impl Search {
             .append_pair("domain", "production")
             .append_pair("sort_by_country", "US");
         let request = HttpRequest::get(url).header(ORIGIN, self.origin.clone());
-        let answer = self.http.send(request).await.and_then(|answer| answer.successful());
+        let answer = self.http.send(request).await.and_then(HttpAnswer::successful);
         let page = answer.and_then(|answer| {
             let malformed = || HttpError::Malformed {
                 host: answer.host.clone(),
