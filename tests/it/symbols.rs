@@ -261,7 +261,7 @@ async fn what_the_provider_says_anew_stands_behind_what_a_person_set(engine: Eng
     assert_eq!(info.create_time, first.create_time);
 
     let taken_back =
-        |request: &mut pb::UpdateSymbolRequest| request.asset_type = Some("".to_owned());
+        |request: &mut pb::UpdateSymbolRequest| request.asset_type = Some(String::new());
     let info = update(&mut app, IBM, taken_back).await.unwrap();
     assert_eq!((info.asset_type.as_str(), info.custom_fields.len()), ("dr", 1));
 }
