@@ -13,6 +13,7 @@ pub const LOG_FIELDS: &[&str] = &[
     "corrections",
     "correlation_id",
     "count",
+    "days",
     "doubles",
     "duration_ms",
     "error",

@@ -69,6 +69,7 @@ impl Dispatcher {
     pub(super) async fn run(mut self) {
         let (service, mut changes) = (self.service.clone(), self.service.changes());
         let (stopping, announcer) = (service.stopping(), service.announcer());
+        count_from_zero();
         while !stopping.is_cancelled() {
             let wake_at = match self.work().await {
                 Ok(()) => {
@@ -329,6 +330,16 @@ const fn outcome(attempt: &Attempt) -> &'static str {
             FailureKind::Unreachable => "unreachable",
             FailureKind::Refused => "refused",
         },
+    }
+}
+
+/// Shows what can be counted before there is anything to count.
+fn count_from_zero() {
+    for outcome in ["delivered", "answered", "timeout", "unreachable", "refused", "gone"] {
+        WEBHOOK_ATTEMPTS.with([outcome]).increment(0);
+    }
+    for reason in ["failed", "dropped", "untold"] {
+        WEBHOOK_EVENTS_LOST.with([reason]).increment(0);
     }
 }
 
