@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::bars::bar_row;
-use super::super::names::interval_text;
+use super::super::names::{bar_source_text, bar_state_text, interval_text};
 use super::super::output::{Align, Rows, Tone};
+use super::super::times::from_pb;
 use super::bar_text::gap_line;
 use super::follow::Heard;
 use super::quote_text::{draining_line, symbol_error_line};
@@ -16,7 +16,7 @@ use crate::proto::v1::{Bar, BarEvent, BarState, SeriesBar};
 /// Closed bars that are kept.
 const KEPT: usize = 200;
 /// The columns of the prices.
-const TONED: &[usize] = &[4, 5, 6, 7];
+const TONED: &[usize] = &[3, 4, 5, 6];
 /// Lines of a table that are no rows: borders and header.
 const FRAME: usize = 4;
 
@@ -76,15 +76,13 @@ impl BarBoard {
         let mut rows = Rows::new(&[
             ("symbol", Left),
             ("interval", Left),
-            ("open time", Left),
-            ("close time", Left),
+            ("opened (UTC)", Left),
             ("open", Right),
             ("high", Right),
             ("low", Right),
             ("close", Right),
             ("volume", Right),
             ("state", Left),
-            ("revision", Right),
             ("source", Left),
         ]);
         let forming = self.forming.len().min(most.div_ceil(2));
@@ -93,7 +91,7 @@ impl BarBoard {
         let over = over.filter_map(|each| Some((&each.symbol, each.interval, each.bar.as_ref()?)));
         for (symbol, length, bar) in growing.take(forming).chain(over.take(most - forming)) {
             let mut row = vec![symbol.clone(), interval_text(length).to_owned()];
-            row.extend(bar_row(bar));
+            row.extend(cells(bar));
             rows.push_toned(row, tone(bar), TONED);
         }
         rows
@@ -123,6 +121,22 @@ impl Board for BarBoard {
         lines.extend(remarks);
         lines
     }
+}
+
+/// What fits beside each other on a terminal: `bars` and `--json` tell the rest.
+fn cells(bar: &Bar) -> [String; 8] {
+    let opened = from_pb(bar.open_time);
+    let state = bar_state_text(bar.state);
+    [
+        opened.map(|time| time.strftime("%Y-%m-%d %H:%M").to_string()).unwrap_or_default(),
+        bar.open.to_string(),
+        bar.high.to_string(),
+        bar.low.to_string(),
+        bar.close.to_string(),
+        bar.volume.map(|volume| volume.to_string()).unwrap_or_default(),
+        if bar.revision > 1 { format!("{state} {}", bar.revision) } else { state.to_owned() },
+        bar_source_text(bar.source).to_owned(),
+    ]
 }
 
 fn tone(bar: &Bar) -> Option<Tone> {
@@ -160,8 +174,8 @@ mod tests {
         board.hear(&bar(1, 2, BarState::Revised, 2));
         let rows = rows(&board, 40);
         assert_eq!(rows.len(), 3, "{rows:#?}");
-        assert!(rows[0].contains("00:02:00Z") && rows[0].contains("revised"), "{rows:#?}");
-        assert!(rows[1].contains("00:03:00Z"), "{rows:#?}");
+        assert!(rows[0].contains(" 00:02 ") && rows[0].contains("revised 2"), "{rows:#?}");
+        assert!(rows[1].contains(" 00:03 "), "{rows:#?}");
         assert_eq!(board.lines(40)[0].split(" · ").last(), Some("3 bars closed, 1 revised"));
     }
 
