@@ -1,10 +1,12 @@
 //! A bar made of ticks and the same bar of the provider's have one key: on sessions of three kinds,
 //! over the end of summer time, a holiday and early closes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pocketquant::domain::shared;
+use pocketquant::domain::symbol::TradingSession;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
@@ -14,18 +16,18 @@ use tokio::time::{sleep, timeout};
 
 use crate::engines::{Engine, on_every_engine};
 use crate::market::{Market, Trade, bars_of_trades, session, time};
-use crate::support::TestApp;
+use crate::support::{ExportedBar, TestApp};
 
 on_every_engine!(ticks_and_provider_agree_on_the_key_of_every_bar);
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-const COMPARED: [Interval; 5] = [
-    Interval::Interval1m,
-    Interval::Interval1h,
-    Interval::Interval1d,
-    Interval::Interval1w,
-    Interval::Interval1mo,
+const COMPARED: [(Interval, shared::Interval); 5] = [
+    (Interval::Interval1m, shared::Interval::M1),
+    (Interval::Interval1h, shared::Interval::H1),
+    (Interval::Interval1d, shared::Interval::D1),
+    (Interval::Interval1w, shared::Interval::W1),
+    (Interval::Interval1mo, shared::Interval::Mo1),
 ];
 
 /// A symbol on a calendar, and bars that it must have, by when they open.
@@ -102,10 +104,19 @@ const CASES: [Case; 4] = [
 ];
 
 impl Case {
-    fn calendar(&self) -> Value {
+    /// The calendar as `symbols.json` has it.
+    fn listed(&self) -> Value {
         let early: serde_json::Map<String, Value> =
             self.early.iter().map(|(ranges, day)| ((*ranges).to_owned(), json!([day]))).collect();
         json!({"timezone": self.timezone, "session": self.session, "holidays": self.holidays, "early_closes": early})
+    }
+
+    fn calendar(&self) -> Arc<TradingSession> {
+        let corrections =
+            self.early.iter().map(|(ranges, day)| format!("{ranges}:{}", day.replace('-', "")));
+        let off = self.holidays.iter().map(|day| format!("dayoff:{}", day.replace('-', "")));
+        let corrections: Vec<String> = corrections.chain(off).collect();
+        session(self.timezone, self.session, &corrections.join(";"))
     }
 
     /// Bars that there must be of each interval that is compared.
@@ -116,11 +127,7 @@ impl Case {
     /// Trades while the exchange is open, from the last week of October to the third of December,
     /// and in the first and the last second of every day.
     fn trades(&self) -> Vec<Trade> {
-        let corrections =
-            self.early.iter().map(|(ranges, day)| format!("{ranges}:{}", day.replace('-', "")));
-        let off = self.holidays.iter().map(|day| format!("dayoff:{}", day.replace('-', "")));
-        let corrections: Vec<String> = corrections.chain(off).collect();
-        let session = session(self.timezone, self.session, &corrections.join(";"));
+        let session = self.calendar();
         let mut times = Vec::new();
         let (mut at, end) = (time("2024-10-27T00:00:00Z"), time("2024-12-04T00:00:00Z"));
         while at < end {
@@ -160,7 +167,7 @@ async fn ticks_and_provider_agree_on_the_key_of_every_bar(engine: Engine) {
     let mut market = Market::new();
     let cases = CASES.map(|case| (case.trades(), case));
     for (trades, case) in &cases {
-        market.scheduled(case.symbol, case.calendar(), trades);
+        market.scheduled(case.symbol, case.listed(), trades);
     }
     let simulator =
         market.replay(ReplayConfig { pace: Pace::Max, ..ReplayConfig::default() }).await;
@@ -171,17 +178,21 @@ async fn ticks_and_provider_agree_on_the_key_of_every_bar(engine: Engine) {
         quotes.subscribe(request).await.unwrap();
     }
     for (trades, case) in &cases {
-        let all_day = session("Etc/UTC", "24x7", "");
-        let minutes = bars_of_trades(trades, &all_day, shared::Interval::M1);
-        let looking = async {
-            while app.export(case.symbol, Interval::Interval1m).await != minutes {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        assert!(timeout(PATIENCE, looking).await.is_ok(), "{}", case.symbol);
+        for (asked, interval) in COMPARED {
+            let expected = bars_of_trades(trades, &case.calendar(), interval);
+            let mut found = Vec::new();
+            let looking = async {
+                while !closed_of(&expected, &found) {
+                    sleep(Duration::from_millis(50)).await;
+                    found = app.export(case.symbol, asked).await;
+                }
+            };
+            let came = timeout(PATIENCE, looking).await;
+            assert!(came.is_ok(), "{} {asked:?}: {found:?} is not {expected:?}", case.symbol);
+        }
     }
     for (_, case) in &cases {
-        for interval in COMPARED {
+        for (interval, _) in COMPARED {
             let of_ticks = app.export(case.symbol, interval).await;
             comes_to_nothing_new(&mut app, case.symbol, interval).await;
             assert_eq!(app.export(case.symbol, interval).await, of_ticks);
@@ -191,7 +202,7 @@ async fn ticks_and_provider_agree_on_the_key_of_every_bar(engine: Engine) {
     quotes.stop_feed(pb::StopFeedRequest {}).await.unwrap();
     for (_, case) in &cases {
         let symbol = case.symbol;
-        for (interval, expected) in COMPARED.into_iter().zip(case.keys()) {
+        for ((interval, _), expected) in COMPARED.into_iter().zip(case.keys()) {
             let of_ticks = keys(&mut app, symbol, interval).await;
             comes_to_nothing_new(&mut app, symbol, interval).await;
             let keys = keys(&mut app, symbol, interval).await;
@@ -203,6 +214,11 @@ async fn ticks_and_provider_agree_on_the_key_of_every_bar(engine: Engine) {
         }
     }
     app.stop().await;
+}
+
+/// Whether `found` are all of `bars` but, it may be, the last, which is still forming.
+fn closed_of(bars: &[ExportedBar], found: &[ExportedBar]) -> bool {
+    found == bars || bars.split_last().is_some_and(|(_, closed)| found == closed)
 }
 
 /// Everything that the provider has of a series is stored already.

@@ -67,7 +67,7 @@ impl Track {
         if let Some(clock) = clock {
             if self.cursor.is_none() {
                 self.floor = self.joined.map_or(Timestamp::MIN, |minute| minute.open());
-                self.begin(before(clock, rules.grace));
+                self.begin(before(clock, rules.grace), clock);
             }
             if !point.before_first_trade {
                 let open = self.joined.filter(|minute| !self.is_closed(*minute));
@@ -118,11 +118,10 @@ impl Track {
     /// The day is complete from its ticks: only the days before it are needed.
     fn seed_days(&mut self) {
         let Some(time) = self.last_tick.or(self.since) else { return };
-        let day = self.session.trading_day_at(time).and_then(|day| self.session.day_range(day));
-        let open = day.map_or(time, |day| day.open());
+        let first_day = self.first_day();
         for lane in self.lanes.iter_mut().filter(|lane| is_period(lane.interval)) {
             if let Some(parent) = lane.find(time) {
-                parent.take_days(&self.days, open, self.since);
+                parent.take_days(&self.days, first_day, self.since);
             }
         }
     }

@@ -66,18 +66,20 @@ impl ParentBar {
         }
     }
 
-    /// Takes over the daily bars of it before `day`, once, where it began before tracking did.
+    /// Takes over the daily bars of it before `first_day`, once, where it began before tracking did:
+    /// from that day on its ticks are in it.
     pub(super) fn take_days(
         &mut self,
         days: &[(Timestamp, Ohlcv)],
-        day: Timestamp,
+        first_day: Timestamp,
         since: Option<Timestamp>,
     ) {
         if self.has_days || days.is_empty() || since.is_none_or(|since| since < self.range.open()) {
             return;
         }
         self.has_days = true;
-        let before = days.iter().filter(|(open, _)| *open < day && self.range.contains(*open));
+        let before =
+            days.iter().filter(|(open, _)| *open < first_day && self.range.contains(*open));
         let before = before.fold(None, |sum, (_, bar)| joined(sum, Some(Rolled::seeded(*bar))));
         self.head = joined(before, self.head);
     }

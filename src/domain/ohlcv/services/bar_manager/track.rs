@@ -187,7 +187,7 @@ impl Track {
             }
             return;
         }
-        self.begin(range.open());
+        self.begin(range.open(), range.open());
         self.last_tick = self.last_tick.max(Some(tick.time));
         let index = self.minute_for(range, tick);
         let Some(minute) = self.minutes.get_mut(index) else { return };
@@ -244,23 +244,23 @@ impl Track {
     /// Makes the bars above the minute `range` that are not there, `but` for some; those of a week
     /// and a month with the days before the join.
     pub(super) fn add_parents(&mut self, range: BarRange, but: &[Interval]) {
+        let first_day = self.first_day();
         for lane in self.lanes.iter_mut().filter(|lane| !but.contains(&lane.interval)) {
             let interval = lane.interval;
             let Some(parent) = lane.find_or_add(range.open()) else { continue };
             if is_period(interval) {
-                let day = self.day.map_or(range.open(), |day| day.open());
-                parent.take_days(&self.days, day, self.since);
+                parent.take_days(&self.days, first_day, self.since);
             }
         }
     }
 
-    /// The symbol's time starts at `time`, where it is not known yet.
-    pub(super) fn begin(&mut self, time: Timestamp) {
+    /// Tracking starts at `since`, and bars close after `cursor`, where that is not known yet.
+    pub(super) fn begin(&mut self, cursor: Timestamp, since: Timestamp) {
         if self.cursor.is_some() {
             return;
         }
-        self.cursor = Some(time);
-        self.since = Some(time);
+        self.cursor = Some(cursor);
+        self.since = Some(since);
         self.reschedule();
     }
 

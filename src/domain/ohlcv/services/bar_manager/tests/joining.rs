@@ -111,6 +111,31 @@ fn a_day_joined_before_its_first_trade_is_complete() {
 }
 
 #[test]
+fn days_that_were_over_when_the_seed_came_are_not_counted_twice() {
+    let before = JoinPoint { before_first_trade: true, seed_follows: true, ..JoinPoint::default() };
+    let first = at("2024-01-08T00:00:05");
+    let traded = JoinPoint { time: Some(first), volume: Some(5.0), ..before };
+    let traded = JoinPoint { before_first_trade: false, ..traded };
+    // What was joined after its first trade is the provider's for the whole day.
+    let whole = values(3.0, 30.0, 2.0, 8.0, 1_015.0);
+    for (point, week, month) in
+        [(before, values(8.0, 8.0, 8.0, 8.0, 20.0), 1_020.0), (traded, whole, 2_015.0)]
+    {
+        let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+        desk.manager.join(first, desk.id, &point);
+        desk.step("2024-01-08T00:00:05", &[desk.tick("2024-01-08T00:00:06", 8.0, 5.0)]);
+        desk.step("2024-01-10T00:00:05", &[desk.tick("2024-01-10T00:00:05", 8.0, 5.0)]);
+        seed(&mut desk);
+        let passing = ["2024-01-10T00:01:05", "2024-01-10T00:05:05"];
+        for time in passing {
+            desk.step(time, &[desk.tick(time, 8.0, 5.0)]);
+        }
+        assert_eq!(desk.forming(W1), Some(week), "{point:?}");
+        assert_eq!(desk.forming(Mo1), Some(values(3.0, 30.0, 2.0, 8.0, month)), "{point:?}");
+    }
+}
+
+#[test]
 fn without_a_baseline_the_first_volume_is_one() {
     let mut desk = Desk::new(FeedClock::Wall, CRYPTO);
     let ticks = [
