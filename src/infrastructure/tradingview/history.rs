@@ -1,6 +1,8 @@
 //! History page by page: one chart session a request, the next page asked for when the last one
 //! was taken.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
@@ -16,7 +18,7 @@ use crate::common::metrics::{outcome_of, timed};
 use crate::common::tracing::{provider_span, traced};
 use crate::domain::shared::Series;
 use crate::infrastructure::interfaces::{
-    HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream,
+    HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream, Phase,
     ProviderError, RawBar,
 };
 
@@ -88,10 +90,7 @@ impl Pages {
         let first = self.chart.is_none();
         let reply = match (&mut self.chart, self.oldest) {
             (Some(chart), Some(oldest)) => chart.older(oldest, count, patience).await?,
-            (chart, _) => {
-                let chart = chart.insert(self.session.chart(&self.series.symbol).await?);
-                chart.newest(self.series.interval, count, patience).await?
-            }
+            _ => self.newest(count, patience).await?,
         };
         // An instrument without bars yet is described all the same, by an empty last page.
         if first && reply.bars.is_empty() && reply.symbol.is_none() {
@@ -99,6 +98,20 @@ impl Pages {
             return Err(ProviderError::NoData { provider: PROVIDER, symbol, detail });
         }
         Ok(Some(self.page(reply)))
+    }
+
+    /// The newest `count` bars. Requests share a connection, and the trouble of one may end it for
+    /// all of them: then it is asked once more, on the next.
+    async fn newest(&mut self, count: u32, patience: Duration) -> Result<Reply, ProviderError> {
+        let interval = self.series.interval;
+        let chart = self.chart.insert(self.session.chart(&self.series.symbol).await?);
+        match chart.newest(interval, count, patience).await {
+            Err(ProviderError::Unavailable { phase: Phase::History, .. }) => {
+                let chart = self.chart.insert(self.session.chart(&self.series.symbol).await?);
+                chart.newest(interval, count, patience).await
+            }
+            answer => answer,
+        }
     }
 
     fn page(&mut self, reply: Reply) -> (HistoryPage, bool) {
