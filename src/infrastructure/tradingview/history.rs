@@ -101,13 +101,14 @@ impl Pages {
     }
 
     /// The newest `count` bars. Requests share a connection, and the trouble of one may end it for
-    /// all of them: then it is asked once more, on the next.
+    /// all of them: then each is asked once more, on a connection of its own.
     async fn newest(&mut self, count: u32, patience: Duration) -> Result<Reply, ProviderError> {
         let interval = self.series.interval;
         let chart = self.chart.insert(self.session.chart(&self.series.symbol).await?);
         match chart.newest(interval, count, patience).await {
             Err(ProviderError::Unavailable { phase: Phase::History, .. }) => {
-                let chart = self.chart.insert(self.session.chart(&self.series.symbol).await?);
+                let alone = self.session.chart_alone(&self.series.symbol).await?;
+                let chart = self.chart.insert(alone);
                 chart.newest(interval, count, patience).await
             }
             answer => answer,
