@@ -88,9 +88,15 @@ impl Pages {
         }
         let patience = self.session.config().history_timeout;
         let first = self.chart.is_none();
-        let reply = match (&mut self.chart, self.oldest) {
-            (Some(chart), Some(oldest)) => chart.older(oldest, count, patience).await?,
-            _ => self.newest(count, patience).await?,
+        let asked = match (&mut self.chart, self.oldest) {
+            (Some(chart), Some(oldest)) => chart.older(oldest, count, patience).await,
+            _ => self.newest(count, patience).await,
+        };
+        let reply = match asked {
+            Err(ProviderError::Unavailable { phase: Phase::History, .. }) => {
+                self.once_more(count, patience).await?
+            }
+            answer => answer?,
         };
         // An instrument without bars yet is described all the same, by an empty last page.
         if first && reply.bars.is_empty() && reply.symbol.is_none() {
@@ -100,19 +106,29 @@ impl Pages {
         Ok(Some(self.page(reply)))
     }
 
-    /// The newest `count` bars. Requests share a connection, and the trouble of one may end it for
-    /// all of them: then each is asked once more, on a connection of its own.
     async fn newest(&mut self, count: u32, patience: Duration) -> Result<Reply, ProviderError> {
-        let interval = self.series.interval;
         let chart = self.chart.insert(self.session.chart(&self.series.symbol).await?);
-        match chart.newest(interval, count, patience).await {
-            Err(ProviderError::Unavailable { phase: Phase::History, .. }) => {
-                let alone = self.session.chart_alone(&self.series.symbol).await?;
-                let chart = self.chart.insert(alone);
-                chart.newest(interval, count, patience).await
-            }
-            answer => answer,
+        chart.newest(self.series.interval, count, patience).await
+    }
+
+    /// The page that a connection took with it when it ended. Requests share connections, and the
+    /// trouble of one may end it for all: each gets one of its own, and pages back to where it was.
+    async fn once_more(&mut self, count: u32, patience: Duration) -> Result<Reply, ProviderError> {
+        let chart = self.chart.insert(self.session.chart_alone(&self.series.symbol).await?);
+        let interval = self.series.interval;
+        let Some(oldest) = self.oldest else {
+            return chart.newest(interval, count, patience).await;
+        };
+        let mut reply = chart.newest(interval, PAGE_BARS, patience).await?;
+        while let Some(reached) = reply.bars.first().map(|bar| bar.open_time)
+            && reached >= oldest
+            && reply.end.is_none()
+        {
+            let count = if reached == oldest { count } else { PAGE_BARS };
+            reply = chart.older(reached, count, patience).await?;
         }
+        reply.bars.retain(|bar| bar.open_time < oldest);
+        Ok(Reply { symbol: None, ..reply })
     }
 
     fn page(&mut self, reply: Reply) -> (HistoryPage, bool) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::{join, join_all};
-use pocketquant::infrastructure::interfaces::{HistoryDepth, Phase, ProviderError};
+use pocketquant::infrastructure::interfaces::{HistoryDepth, HistoryPage, Phase, ProviderError};
 use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::infrastructure::tradingview::TradingViewConfig;
 use serde_json::json;
@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use super::script::{Client, Connection, Server, both, frame, loading, rows, update, within};
 
 const SHORT: Duration = Duration::from_millis(500);
+/// In seconds.
+const DAY: i64 = 86_400;
 
 fn impatient(server: &Server) -> Client {
     Client::new(TradingViewConfig { history_timeout: SHORT, ..server.config() })
@@ -159,7 +161,7 @@ async fn a_dead_link_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_cut_fails_what_is_under_way_and_the_next_request_reconnects() {
+async fn a_page_that_is_cut_off_is_paged_back_to_once_and_the_next_request_reconnects() {
     let server = Server::start().await;
     let client = server.client();
     let mut pages = client.history("NYSE:IBM", HistoryDepth::Full);
@@ -170,12 +172,32 @@ async fn a_cut_fails_what_is_under_way_and_the_next_request_reconnects() {
     })
     .await;
     assert!(first.unwrap().is_ok());
-    let (second, ()) = both(pages.next(), async {
+    let (second, mut connection) = both(pages.next(), async {
         connection.expect("request_more_data").await;
+        drop(connection);
+        let mut connection = server.greet().await;
+        // One bar newer than the page before, then that and one older one at a time.
+        let session = connection.serve_from(1_600_000_000 + 5 * DAY, 6).await;
+        connection.expect("request_more_data").await;
+        connection.bars(&session, &rows(1_600_000_000, 11), &json!({})).await;
+        connection.expect("request_more_data").await;
+        connection.bars(&session, &rows(1_600_000_000 - 3 * DAY, 14), &json!({})).await;
+        connection
+    })
+    .await;
+    let opened = |page: HistoryPage| -> Vec<i64> {
+        page.bars.iter().map(|bar| (bar.open_time.as_second() - 1_600_000_000) / DAY).collect()
+    };
+    assert_eq!(opened(second.unwrap().unwrap()), [-3, -2, -1], "no bar twice");
+    let (third, ()) = both(pages.next(), async {
+        connection.expect("request_more_data").await;
+        drop(connection);
+        let mut connection = server.greet().await;
+        connection.request().await;
         drop(connection);
     })
     .await;
-    unavailable(&second.unwrap().unwrap_err(), Phase::History);
+    unavailable(&third.unwrap().unwrap_err(), Phase::History);
     assert!(pages.next().await.is_none(), "an error ends the stream");
     let (page, _) =
         both(client.page("NYSE:IBM"), async { server.greet().await.serve(10).await }).await;
