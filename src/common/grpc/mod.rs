@@ -26,7 +26,7 @@ pub use encoded::Encoded;
 pub use load::{Load, LoadShed, LoadShedBody, LoadShedFuture, LoadShedLayer};
 pub use methods::Methods;
 pub use panics::{PanicBody, PanicFuture, PanicLayer, Panics};
-pub use status::to_status;
+pub use status::{to_rpc_status, to_status};
 
 use super::error::{Coded, ErrorCode};
 use super::idempotency;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
+use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::{debug, error, warn};
@@ -47,6 +48,11 @@ pub fn to_status(error: &dyn Coded) -> Status {
         details.set_retry_info(Some(delay));
     }
     Status::with_error_details(tonic_code(code), shorten(&error.to_string()), details)
+}
+
+/// The same as a message, for what fails inside an answer that goes on.
+pub fn to_rpc_status(error: &dyn Coded) -> tonic_types::Status {
+    tonic_types::Status::decode(to_status(error).details()).unwrap_or_default()
 }
 
 /// What is kept of `status`, for [`from_answer`].

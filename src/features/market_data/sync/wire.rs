@@ -12,7 +12,7 @@ use super::{
 };
 use crate::common::constants::{MAX_SYNC_BAR_COUNT, MAX_SYNC_SYMBOLS};
 use crate::common::error::{Coded, FieldViolations, InvalidFields};
-use crate::common::grpc::to_status;
+use crate::common::grpc::to_rpc_status;
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::domain::sync::SyncState;
 use crate::features::market_data::wire::{
@@ -144,8 +144,7 @@ fn refused(symbol: String, length: Interval, outcome: Outcome) -> pb::SyncProgre
 
 /// What a call that failed so would have ended with.
 fn failure(error: &dyn Coded) -> Outcome {
-    let status = to_status(error);
-    Outcome::Error(tonic_types::Status::decode(status.details()).unwrap_or_default())
+    Outcome::Error(to_rpc_status(error))
 }
 
 fn depth(violations: &mut FieldViolations, bars: Option<i32>, full_history: bool) -> HistoryDepth {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{connection, pb_quote};
-use crate::common::grpc::{Encoded, to_status};
+use crate::common::grpc::{Encoded, to_rpc_status};
 use crate::domain::ohlcv::Bar;
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::quote::feed_state::FeedWord;
@@ -111,7 +111,5 @@ fn feed_event(feed: FeedWord) -> pb::FeedEvent {
 
 /// What a call for the symbol alone would have failed with.
 fn symbol_error(symbol: &Symbol, error: &ProviderError) -> pb::SymbolError {
-    let status = to_status(error);
-    let details = tonic_types::Status::decode(status.details()).unwrap_or_default();
-    pb::SymbolError { symbol: symbol.to_string(), error: Some(details) }
+    pb::SymbolError { symbol: symbol.to_string(), error: Some(to_rpc_status(error)) }
 }
