@@ -1,6 +1,7 @@
 //! Syncs in the background and in bulk: started, watched, cancelled, resumed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
@@ -18,6 +19,7 @@ on_every_engine!(
     many_symbols_are_synced_four_at_a_time_and_a_bad_one_stops_nobody,
     a_background_sync_is_watched_by_others_and_known_after_its_end,
     a_cancelled_sync_keeps_what_it_stored_and_says_so,
+    a_sync_that_fails_says_how_long_it_took,
     a_sync_that_a_stop_interrupted_goes_on_with_the_next_start,
 );
 
@@ -155,6 +157,26 @@ async fn a_cancelled_sync_keeps_what_it_stored_and_says_so(engine: Engine) {
     let stored = exported(&mut client, BTC, Interval::Interval1h).await.len();
     assert_eq!(i32::try_from(stored).unwrap(), cancelled.bars_fetched);
     assert!(cancelled.bars_fetched < BTC_BARS);
+    app.stop().await;
+}
+
+async fn a_sync_that_fails_says_how_long_it_took(engine: Engine) {
+    let simulator = TestSimulator::start(demo_data()).await;
+    simulator.fault("silence", None, None, true).await;
+    let waited = Duration::from_millis(200);
+    let mut app = TestApp::on(engine, &simulator, &[("HISTORY_TIMEOUT", "200ms")]).await;
+    let request = pb::SyncSymbolsRequest {
+        symbols: vec!["NYSE:IBM".to_owned()],
+        interval: Interval::Interval1d.into(),
+        bar_count: None,
+        full_history: false,
+    };
+    let last = all(app.market_data.sync_symbols(request).await.unwrap().into_inner()).await.pop();
+    let last = last.unwrap();
+    assert_eq!(code(&last), Code::Unavailable);
+    assert!(Duration::try_from(last.elapsed.unwrap()).unwrap() >= waited, "{last:?}");
+    let kept = all(watch(&mut app.market_data, &last.sync_id).await).await;
+    assert_eq!(kept, [last], "others see the same");
     app.stop().await;
 }
 

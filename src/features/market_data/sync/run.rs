@@ -45,7 +45,7 @@ pub(super) struct SyncRun {
 
 impl SyncRun {
     /// Fetches, compares and stores page by page, from where `record` says it is. What is stored
-    /// when it fails stays.
+    /// when it fails stays. However it ends, `progress` says how long it took.
     pub(super) async fn copy_series(
         &self,
         record: &mut SyncRecord,
@@ -53,6 +53,22 @@ impl SyncRun {
         cancel: &CancellationToken,
     ) -> Result<SyncReport, SyncError> {
         let began = (Instant::now(), progress.borrow().elapsed);
+        let copied = self.copy_pages(record, progress, cancel, began).await;
+        progress.send_if_modified(|progress| {
+            progress.elapsed = began.0.elapsed() + began.1;
+            // Its end is told with its outcome.
+            false
+        });
+        copied
+    }
+
+    async fn copy_pages(
+        &self,
+        record: &mut SyncRecord,
+        progress: &watch::Sender<SyncProgress>,
+        cancel: &CancellationToken,
+        began: (Instant, Duration),
+    ) -> Result<SyncReport, SyncError> {
         let series = record.series.clone();
         self.mark_syncing(&series).await?;
         record.state = SyncState::Syncing;
