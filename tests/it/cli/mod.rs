@@ -1,5 +1,7 @@
 //! The command line as its users run it: what it prints, where, and its exit codes.
 
+mod coverage;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
 
