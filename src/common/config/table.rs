@@ -142,7 +142,7 @@ settings! {
     JOB_REPAIR_GAPS_ENABLED Plain Some("true"), "`true` or `false`",
         "Run the job `repair_gaps` by schedule";
     JOB_RETENTION_SCHEDULE Plain Some("0 15 * * * *"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",
-        "When what is no longer kept is removed: the bar log (BAR_LOG_RETENTION), syncs that ended a day ago";
+        "When what is no longer kept is removed: the bar log (BAR_LOG_RETENTION), syncs that ended a day ago, deliveries to webhooks that ended 30 days ago";
     JOB_RETENTION_ENABLED Plain Some("true"), "`true` or `false`",
         "Run the job `retention` by schedule";
     WEBHOOK_ALLOWED_NETWORKS Plain None,

@@ -229,6 +229,17 @@ impl WebhookOutbox {
         self.calls.observe("trim", Box::pin(work)).await
     }
 
+    /// Forgets deliveries of `webhook_id` that ended before `before`.
+    pub async fn prune(&self, webhook_id: Uuid, before: Timestamp) -> Result<(), DatabaseError> {
+        let work = async {
+            match &self.engine {
+                OutboxEngine::MongoDb(engine) => engine.prune(webhook_id, before).await,
+                OutboxEngine::Sqlite(engine) => engine.prune(webhook_id, before).await,
+            }
+        };
+        self.calls.observe("prune", Box::pin(work)).await
+    }
+
     /// Deliveries to `webhook_id`, the newest first, behind `after`, at most `limit`.
     pub async fn list(
         &self,

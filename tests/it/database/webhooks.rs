@@ -18,6 +18,7 @@ on_both_engines!(
     what_was_claimed_and_not_settled_is_claimed_again,
     bars_are_put_with_the_place_in_the_log,
     the_oldest_are_forgotten_and_counted,
+    what_ended_long_ago_is_forgotten_and_what_waits_is_not,
     deliveries_are_listed_newest_first_page_by_page,
     nothing_is_left_of_a_deleted_webhook,
 );
@@ -189,6 +190,39 @@ async fn the_oldest_are_forgotten_and_counted(store: &Store) {
         outbox.list(id, None, 9).await.unwrap().iter().map(|each| each.event_id).collect();
     assert_eq!(left, [5, 4, 2].map(|at: usize| events[at].event_id));
     assert_eq!(webhooks.list().await.unwrap()[0].dropped, 1);
+}
+
+async fn what_ended_long_ago_is_forgotten_and_what_waits_is_not(store: &Store) {
+    let (webhooks, outbox) = (store.database.webhooks(), store.database.webhook_outbox());
+    let (id, other) = (with_webhook(store).await, with_webhook(store).await);
+    let ends = [
+        (Some(DeliveryState::Delivered), 5),
+        (Some(DeliveryState::Failed), 6),
+        (Some(DeliveryState::Delivered), 7),
+        (None, 0),
+    ];
+    for (state, at) in ends {
+        outbox.put(vec![new(id), new(other)], time(1)).await.unwrap();
+        for webhook in [id, other] {
+            let claimed = outbox.claim(webhook, lease(10), time(2), 9).await.unwrap();
+            let ended = claimed.iter().zip(state).map(|(each, state)| settled(each, state, at, at));
+            outbox.settle(ended.collect()).await.unwrap();
+        }
+    }
+    let left = async |webhook| {
+        let listed = outbox.list(webhook, None, 9).await.unwrap();
+        let mut left: Vec<_> = listed.iter().map(|each| each.ended_at).collect();
+        left.sort_unstable();
+        left
+    };
+    outbox.prune(id, time(5)).await.unwrap();
+    assert_eq!(left(id).await.len(), 4, "that time is not before itself");
+    outbox.prune(id, time(7)).await.unwrap();
+    assert_eq!(left(id).await, [None, Some(time(7))]);
+    outbox.prune(id, time(99)).await.unwrap();
+    assert_eq!(left(id).await, [None], "it is to be sent, however old it is");
+    assert_eq!(left(other).await.len(), 4, "they are another's");
+    assert_eq!(webhooks.list().await.unwrap()[0].dropped, 0, "they were not lost");
 }
 
 async fn deliveries_are_listed_newest_first_page_by_page(store: &Store) {

@@ -3,3 +3,4 @@
 mod calls;
 mod crashes;
 mod schedule;
+mod work;

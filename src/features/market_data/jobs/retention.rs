@@ -11,6 +11,8 @@ use crate::infrastructure::persistence::{Database, DatabaseError};
 
 /// How long it is known how a sync ended.
 const SYNCS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// How long it is known what became of a webhook's deliveries.
+const DELIVERIES_KEPT_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What is kept, and for how long.
 #[derive(Clone, Debug)]
@@ -23,7 +25,11 @@ pub(super) struct Retention {
 impl Retention {
     /// Removes the rest; one thing that fails stops no other.
     pub(super) async fn run(self) -> JobReport {
-        let parts = [("the bar log", self.bar_log().await), ("ended syncs", self.syncs().await)];
+        let parts = [
+            ("the bar log", self.bar_log().await),
+            ("ended syncs", self.syncs().await),
+            ("deliveries to webhooks", self.deliveries().await),
+        ];
         let total = parts.len();
         let mut failed = Vec::new();
         for (part, done) in parts {
@@ -49,5 +55,14 @@ impl Retention {
     async fn syncs(&self) -> Result<(), DatabaseError> {
         let before = Timestamp::now().saturating_sub(SYNCS_KEPT_FOR);
         self.database.syncs().prune(before.unwrap_or(Timestamp::UNIX_EPOCH)).await
+    }
+
+    async fn deliveries(&self) -> Result<(), DatabaseError> {
+        let before = Timestamp::now().saturating_sub(DELIVERIES_KEPT_FOR);
+        let before = before.unwrap_or(Timestamp::UNIX_EPOCH);
+        for webhook in self.database.webhooks().list().await? {
+            self.database.webhook_outbox().prune(webhook.id, before).await?;
+        }
+        Ok(())
     }
 }

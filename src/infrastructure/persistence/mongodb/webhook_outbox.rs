@@ -181,6 +181,22 @@ impl WebhookOutbox {
         self.0.run(DEADLINE, trim).await
     }
 
+    pub(in super::super) async fn prune(
+        &self,
+        webhook_id: Uuid,
+        before: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        let collection = self.0.documents(COLLECTION);
+        // What ended before was put before: so the index finds it.
+        let old = doc! { "$lt": date(before) };
+        let old = doc! { "webhook_id": webhook_id.to_string(), "created_at": old.clone(), "ended_at": old };
+        let prune = async move {
+            let done = collection.delete_many(old).await;
+            done.map(|_| ()).map_err(|error| database_error(&error))
+        };
+        self.0.run(DEADLINE, prune).await
+    }
+
     pub(in super::super) async fn list(
         &self,
         webhook_id: Uuid,

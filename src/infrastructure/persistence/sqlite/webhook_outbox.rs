@@ -138,6 +138,22 @@ impl WebhookOutbox {
             .await
     }
 
+    pub(in super::super) async fn prune(
+        &self,
+        webhook_id: Uuid,
+        before: Timestamp,
+    ) -> Result<(), DatabaseError> {
+        // What ended before was put before: so the index finds it.
+        let sql = "DELETE FROM webhook_outbox \
+             WHERE webhook_id = ?1 AND created_at < ?2 AND ended_at < ?2";
+        self.0
+            .write(move |connection| {
+                let row = params![webhook_id.to_string(), millisecond_before(before)];
+                connection.execute(sql, row).map(|_| ()).map_err(database_error)
+            })
+            .await
+    }
+
     pub(in super::super) async fn list(
         &self,
         webhook_id: Uuid,
