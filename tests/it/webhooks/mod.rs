@@ -3,8 +3,10 @@
 mod crash;
 mod faults;
 mod guard;
+mod pages;
 mod receiver;
 mod secrets;
+mod sharing;
 mod signatures;
 mod told;
 
