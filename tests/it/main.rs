@@ -54,6 +54,7 @@ mod simulator;
 mod streams;
 mod support;
 mod symbols;
+mod sync_service;
 mod syncs;
 mod takeover;
 mod telemetry;

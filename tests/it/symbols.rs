@@ -298,6 +298,17 @@ async fn a_deleted_symbols_bars_stay_and_end_when_they_did(engine: Engine) {
     assert_eq!(bars(&mut app, IBM).await, before);
 }
 
+/// A day that the provider has.
+fn september() -> pb::GetCoverageRequest {
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    pb::GetCoverageRequest {
+        symbol: BTC.to_owned(),
+        interval: Interval1h.into(),
+        start_time: time(1_600_000_000),
+        end_time: time(1_600_100_000),
+    }
+}
+
 async fn deleted_bars_are_gone_and_can_be_fetched_again(engine: Engine) {
     let simulator = TestSimulator::start(demo_data()).await;
     let mut app = TestApp::on(engine, &simulator, &[]).await;
@@ -320,14 +331,7 @@ async fn deleted_bars_are_gone_and_can_be_fetched_again(engine: Engine) {
     let status = delete(&mut app, BTC, true).await.unwrap_err();
     assert_eq!(reason(&status).1, "SYMBOL_UNKNOWN");
     assert_eq!(bars(&mut app, IBM).await, of_ibm);
-    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-    let request = pb::GetCoverageRequest {
-        symbol: BTC.to_owned(),
-        interval: Interval1h.into(),
-        start_time: time(1_600_000_000),
-        end_time: time(1_600_100_000),
-    };
-    let status = app.market_data.get_coverage(request).await.unwrap_err();
+    let status = app.market_data.get_coverage(september()).await.unwrap_err();
     assert_eq!(reason(&status).1, "NOT_SYNCED");
 
     let again = app.sync_all(BTC, Interval1h).await.unwrap();
@@ -360,6 +364,9 @@ async fn a_sync_waits_for_the_deletion_that_it_came_into(engine: Engine) {
     assert_eq!((synced.bars_inserted, synced.total_bars), (100, 100));
     assert_eq!(app.export(BTC, Interval1h).await.len(), 100);
     assert!(app.status(BTC, Interval1h).await.is_ok() && get(&mut app, BTC).await.is_ok());
+    let coverage = app.market_data.get_coverage(september()).await.unwrap().into_inner();
+    let reasons: Vec<_> = coverage.segments.iter().map(pb::Segment::reason).collect();
+    assert_eq!(reasons, [pb::CoverageReason::NotSynced], "nobody has asked since");
 }
 
 async fn a_symbol_is_not_deleted_beside_a_sync_of_it(engine: Engine) {

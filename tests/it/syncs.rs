@@ -96,6 +96,27 @@ async fn many_symbols_are_synced_four_at_a_time_and_a_bad_one_stops_nobody(engin
     app.stop().await;
 }
 
+#[tokio::test]
+async fn a_call_syncs_fifty_symbols_at_most_and_one_at_least() {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let mut app = TestApp::start(&simulator).await;
+    let mut call = async |count: usize| {
+        let request = pb::SyncSymbolsRequest {
+            symbols: (0..count).map(|number| format!("no symbol {number}")).collect(),
+            interval: Interval::Interval1d.into(),
+            ..Default::default()
+        };
+        app.market_data.sync_symbols(request).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(all(call(50).await.unwrap()).await.len(), 50);
+    for count in [0, 51] {
+        let refused = call(count).await.unwrap_err();
+        assert_eq!(reason(&refused), (Code::InvalidArgument, "INVALID_FIELDS".to_owned()));
+        let violations = refused.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "symbols");
+    }
+}
+
 fn code(step: &pb::SyncProgress) -> Code {
     assert_eq!(step.state(), SyncState::Error);
     let Some(Outcome::Error(error)) = &step.outcome else { panic!("{step:?}") };

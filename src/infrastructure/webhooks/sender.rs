@@ -221,6 +221,17 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_literal_address_that_may_not_be_called_is_not_called() {
+        let sender = WebhookSender::new(&[], Duration::from_secs(1)).unwrap();
+        let message = Message { id: Uuid::now_v7(), body: Bytes::new() };
+        for url in ["https://127.0.0.1:1/", "http://127.0.0.1:1/", "http://1.1.1.1/"] {
+            let attempt = sender.send(url, &WebhookSecret::generate(), &message).await;
+            let Attempt::Failed(Failure { kind, .. }) = attempt else { panic!("{attempt:?}") };
+            assert_eq!(kind, FailureKind::Refused, "{url}");
+        }
+    }
+
     #[test]
     fn plain_http_is_for_networks_that_are_named_only() {
         let allowed = ["127.0.0.0/8".parse().unwrap()];

@@ -1,8 +1,13 @@
 //! Coverage of what was synced, on real data.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use pocketquant::common::error::Coded as _;
+use pocketquant::domain::coverage::TimeRange;
+use pocketquant::domain::shared;
+use pocketquant::infrastructure::interfaces::{HistoryProvider, HistoryRequest, HistoryStream};
 use pocketquant::proto::v1::CoverageReason::{Data, MarketClosed, NotSynced, ProviderEmpty};
 use pocketquant::proto::v1::Interval;
 use pocketquant::simulator::SimulatorConfig;
@@ -11,8 +16,10 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::{coverage, of, repair, row, time};
+use crate::database::{self, Store, closed, inserted, series, write};
 use crate::engines::{Engine, on_every_engine};
 use crate::support::{TestApp, TestSimulator, demo_data, reason};
+use crate::sync_service::Syncing;
 
 on_every_engine!(
     the_holes_of_a_real_series_are_those_that_its_provider_has,
@@ -250,6 +257,37 @@ async fn a_part_that_was_synced_is_told_from_what_was_not(engine: Engine) {
     ];
     assert_eq!(repaired, expected);
     app.stop().await;
+}
+
+#[tokio::test]
+async fn more_segments_than_fit_into_an_answer_are_the_callers_mistake() {
+    let store = Store::sqlite().await;
+    let syncing = Syncing::start(&store, Arc::new(Nothing)).await;
+    let series = series("A:B", shared::Interval::M1);
+    // Every second minute.
+    let bars = (0..25_001).map(|index| closed(2 * index, 1.0));
+    write(&store.database, &series, &inserted(bars)).await;
+    let survey = async |minutes| {
+        let range = TimeRange::new(database::time(0), database::time(minutes)).unwrap();
+        syncing.repairs.repair(&series, range, |_| false).await
+    };
+    assert!(survey(50_000).await.is_ok());
+    let error = survey(50_001).await.unwrap_err();
+    assert!(error.violations()[0].description.contains("50000 segments"), "{error:?}");
+}
+
+/// A provider that is not asked.
+#[derive(Debug)]
+struct Nothing;
+
+impl HistoryProvider for Nothing {
+    fn name(&self) -> &'static str {
+        "nothing"
+    }
+
+    fn history(&self, request: HistoryRequest) -> HistoryStream {
+        panic!("{request:?}")
+    }
 }
 
 #[tokio::test]

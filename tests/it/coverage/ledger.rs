@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use pocketquant::domain::coverage::{CoverageFacts, TimeRange};
+use jiff::{SignedDuration, Timestamp};
+use pocketquant::domain::coverage::{CoverageFacts, RangeSet, TimeRange};
 use pocketquant::domain::shared::{EventPayload, Interval, Series, Symbol};
 use pocketquant::domain::symbol::{SessionSpec, SymbolAggregate, SymbolDescription};
 use pocketquant::features::market_data::{Announcer, CoverageLedger, Sessions};
+use pocketquant::infrastructure::persistence::CoverageRecord;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{Store, on_both_engines};
@@ -15,6 +16,7 @@ on_both_engines!(
     an_outage_while_the_market_is_open_is_told_once,
     what_was_answered_is_merged_and_forgotten_with_its_symbol,
     a_symbol_that_was_let_go_is_not_missed,
+    what_is_known_and_what_is_untold_have_bounds,
 );
 
 fn at(text: &str) -> Timestamp {
@@ -143,6 +145,58 @@ async fn what_was_answered_is_merged_and_forgotten_with_its_symbol(store: &Store
     running.ledger.forget(&ibm()).await.unwrap();
     assert_eq!(running.facts().await, CoverageFacts::default());
     running.stop().await;
+}
+
+async fn what_is_known_and_what_is_untold_have_bounds(store: &Store) {
+    let running = Running::start(store, true).await;
+    let minute = |index: i64| at("2024-01-09T15:00") + SignedDuration::from_mins(index);
+    let minutes = |open| TimeRange::new(minute(open), minute(open + 1)).unwrap();
+    // Every second minute, as many as a set has at most.
+    let most = i64::try_from(RangeSet::MOST).unwrap();
+    let asked: RangeSet = (0..most).map(|index| minutes(2 * index)).collect();
+    let asked = CoverageRecord::Asked { series: series(), asked };
+    store.database.coverage().put(&[asked]).await.unwrap();
+    running.ledger.answered(&series(), minutes(2 * most)).await.unwrap();
+    let asked = running.facts().await.asked;
+    let (first, last) = (asked.ranges().first(), asked.ranges().last());
+    assert_eq!(
+        (first, last),
+        (Some(&minutes(2)), Some(&minutes(2 * most))),
+        "the oldest is given up"
+    );
+
+    // Nobody writes anything down any more, so all that is told waits.
+    let Running { ledger, announcer, stop, task } = running;
+    stop.cancel();
+    task.await.unwrap();
+    for index in 0..100 {
+        ledger.heard([(&ibm(), minute(index))]);
+        ledger.cut(&ibm());
+    }
+    ledger.settle().await.unwrap();
+    assert_eq!(announcer.newest(1_000).len(), 64);
+}
+
+/// Its file is locked by another program for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_written_is_written_and_told_later() {
+    let store = Store::sqlite().await;
+    let Running { ledger, announcer, stop, task } = Running::start(&store, true).await;
+    stop.cancel();
+    task.await.unwrap();
+    ledger.heard([(&ibm(), at("2024-01-09T15:00")), (&ibm(), at("2024-01-09T15:30"))]);
+    ledger.cut(&ibm());
+    ledger.heard([(&ibm(), at("2024-01-09T15:45"))]);
+    let file = store.folder.as_ref().unwrap().path().join("pocketquant.db");
+    let other = rusqlite::Connection::open(file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(ledger.settle().await.is_err());
+    assert!(announcer.newest(9).is_empty());
+    other.execute_batch("ROLLBACK").unwrap();
+    ledger.settle().await.unwrap();
+    assert_eq!(announcer.newest(9).len(), 1);
+    let kept = store.database.coverage().feed(&ibm()).await.unwrap().unwrap();
+    assert_eq!(kept.down().ranges(), [range("2024-01-09T15:30", "2024-01-09T15:45")]);
 }
 
 async fn a_symbol_that_was_let_go_is_not_missed(store: &Store) {

@@ -1,17 +1,23 @@
 //! The time in which the service was down is an outage, however it went.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+use pocketquant::domain::shared::Symbol;
+use pocketquant::infrastructure::persistence::{Database, DatabaseConfig};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::CoverageReason::{Data, FeedDown};
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 use super::feed::market;
 use super::{Row, coverage, is_down};
+use crate::database::mongodb_config;
 use crate::engines::{Engine, on_every_engine};
 use crate::processes::{Server, SimulatorProcess};
 
@@ -51,6 +57,18 @@ async fn quotes(server: &Server) -> QuoteStreamClient<Channel> {
     QuoteStreamClient::new(channel)
 }
 
+/// Until when the feed was heard, as it is written down.
+async fn heard_until(folder: &Path, settings: &BTreeMap<String, String>) -> Timestamp {
+    let config = match (settings.get("MONGODB_URL"), settings.get("MONGODB_DATABASE")) {
+        (Some(url), Some(name)) => mongodb_config(url, name),
+        _ => DatabaseConfig::Sqlite { data_dir: folder.join("data") },
+    };
+    let database = Database::connect(config, TaskTracker::new()).await.unwrap();
+    let presence = database.coverage().feed(&Symbol::parse(COIN).unwrap()).await.unwrap();
+    database.close().await;
+    presence.unwrap().heard_until().unwrap()
+}
+
 async fn ended(engine: Engine, killed: bool) {
     let (market, folder) = (market(), tempfile::tempdir().unwrap());
     let simulator = SimulatorProcess::start(market.path(), &["--rate", "20"]).await;
@@ -69,6 +87,11 @@ async fn ended(engine: Engine, killed: bool) {
         server.kill().await;
     } else {
         assert_eq!(server.terminate().await, Some(0));
+        // What the feed said last is written down, besides the bars.
+        let last = heard.iter().rev().find(|row| row.2 == Data).unwrap();
+        let last: Timestamp = format!("{}:00Z", last.1).parse().unwrap();
+        let until = heard_until(folder.path(), &settings).await;
+        assert!(until > last - SignedDuration::from_mins(2), "{until}: {heard:?}");
     }
 
     // Nothing connects by itself.

@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{Client, IndexModel};
 use pocketquant::domain::ohlcv::{BarSource, Ohlcv, StoredBar};
-use pocketquant::domain::shared::{Interval, Symbol};
+use pocketquant::domain::shared::{EventType, Interval, Symbol};
 use pocketquant::domain::sync::{SyncState, SyncStatus};
 use pocketquant::infrastructure::persistence::{
-    Database, DatabaseConfig, DatabaseError, SymbolFilter, SyncStatusFilter,
+    Database, DatabaseConfig, DatabaseError, NewDelivery, SymbolFilter, SyncStatusFilter,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{
-    all, closed, forming, fresh_name, inserted, is_unavailable, mongodb_config, series, time,
-    unknown, updated, values, write,
+    Store, all, closed, forming, fresh_name, inserted, is_unavailable, mongodb_config, series,
+    time, unknown, updated, values, write,
 };
 use crate::servers::{self, Server};
 
@@ -297,4 +299,17 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
         heals(&database).await;
         assert_eq!(all(&database, &series).await, bars, "round {round}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs a real mongod: run scripts/test"]
+async fn a_webhooks_place_in_the_log_stays_where_its_bars_could_not_be_put() {
+    let store = Store::mongodb().await;
+    let id = super::webhooks::with_webhook(&store).await;
+    let body = Bytes::from(vec![b' '; 17 << 20]);
+    let (event_id, event_type) = (Uuid::now_v7(), EventType::BarClosed);
+    let too_large = NewDelivery { webhook_id: id, event_id, event_type, body };
+    let outbox = store.database.webhook_outbox();
+    outbox.put_logged(id, vec![too_large], 8, 0, time(0)).await.unwrap_err();
+    assert_eq!(store.database.webhooks().list().await.unwrap()[0].cursor, 0);
 }

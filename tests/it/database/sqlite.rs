@@ -3,11 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use pocketquant::domain::shared::Interval;
-use pocketquant::infrastructure::persistence::{Database, DatabaseConfig, DatabaseError};
+use bytes::Bytes;
+use pocketquant::domain::shared::{EventType, Interval};
+use pocketquant::infrastructure::persistence::{
+    Database, DatabaseConfig, DatabaseError, NewDelivery,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{Store, all, closed, inserted, is_unavailable, series, time, write};
 
@@ -99,4 +103,32 @@ async fn a_lock_held_by_another_program_is_unavailable_and_passes() {
     other.execute_batch("ROLLBACK").unwrap();
     write(&store.database, &series, &diff).await;
     assert_eq!(all(&store.database, &series).await, [closed(0, 1.0)]);
+}
+
+/// What `claim` sees to, the file sees to as well.
+#[tokio::test]
+async fn a_second_run_of_a_job_or_of_its_instant_is_no_row() {
+    let store = Store::sqlite().await;
+    let file = store.folder.as_ref().unwrap().path().join("pocketquant.db");
+    let other = Connection::open(file).unwrap();
+    let insert = |run_id: &str, instant: Option<i64>, ended_at: Option<i64>| {
+        let sql = "INSERT INTO job_runs (run_id, job_id, instant, attempt, started_at, owner, \
+             leased_until, ended_at) VALUES (?1, 'job', ?2, 1, 0, 'me', 0, ?3)";
+        other.execute(sql, rusqlite::params![run_id, instant, ended_at]).is_ok()
+    };
+    assert!(insert("running", Some(1), None));
+    assert!(!insert("beside it", Some(2), None) && !insert("by hand", None, None));
+    assert!(insert("ended", Some(3), Some(4)));
+    assert!(!insert("again", Some(3), Some(4)));
+    assert!(insert("by hand", None, Some(4)) && insert("and again", None, Some(4)));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_for_a_webhook_that_there_is_not() {
+    let store = Store::sqlite().await;
+    let (outbox, webhook_id) = (store.database.webhook_outbox(), Uuid::now_v7());
+    let (event_id, event_type) = (Uuid::now_v7(), EventType::FeedUp);
+    let delivery = NewDelivery { webhook_id, event_id, event_type, body: Bytes::new() };
+    outbox.put(vec![delivery], time(0)).await.unwrap();
+    assert!(outbox.list(webhook_id, None, 9).await.unwrap().is_empty());
 }

@@ -39,7 +39,7 @@ fn webhook(created: i64) -> Webhook {
     }
 }
 
-async fn with_webhook(store: &Store) -> Uuid {
+pub async fn with_webhook(store: &Store) -> Uuid {
     let hook = webhook(0);
     store.database.webhooks().insert(&hook).await.unwrap();
     hook.id

@@ -218,7 +218,10 @@ async fn a_stop_cuts_a_run_off_and_the_next_start_catches_up(store: &Store) {
     let ended = end_of(database, begun[0].run_id).await;
     assert_eq!(outcome(&ended), JobOutcome::Interrupted);
     drop(by_hand.await.unwrap());
+    let newest = async || database.job_runs().newest(JOB).await.unwrap();
+    let before = newest().await;
     assert!(service.run_now(JOB).await.is_err(), "it stops");
+    assert_eq!(newest().await, before, "nothing is begun");
 
     let (service, _lifecycle) = scene.service(database, &open());
     assert_eq!(hours(&look(&service, database).await), [(1, 2)]);

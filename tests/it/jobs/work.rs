@@ -8,26 +8,24 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use pocketquant::common::config::Settings;
-use pocketquant::common::shutdown::Lifecycle;
 use pocketquant::domain::job::JobOutcome;
 use pocketquant::domain::shared::{EventType, Interval, Series, Symbol};
 use pocketquant::domain::sync::{SyncState, SyncStatus};
-use pocketquant::features::market_data::coverage::GapRepairs;
+use pocketquant::features::market_data::CoverageLedger;
 use pocketquant::features::market_data::jobs::{Clock, JobParts, JobService, table};
-use pocketquant::features::market_data::sync::{SyncService, SyncServiceParts};
-use pocketquant::features::market_data::{Announcer, CoverageLedger, LiveSeries, Sessions};
 use pocketquant::infrastructure::interfaces::{
     HistoryDepth, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream, Phase,
     ProviderError, RawBar,
 };
 use pocketquant::infrastructure::persistence::{
-    Cache, CacheConfig, Database, DeliveryState, JobEnd, Lease, LogBar, NewDelivery, SeriesCache,
-    Settled, Subscribed, SyncCounts, SyncRecord, Webhook,
+    Database, DeliveryState, JobEnd, Lease, LogBar, NewDelivery, Settled, Subscribed, SyncCounts,
+    SyncRecord, Webhook,
 };
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use crate::database::{Store, closed, on_both_engines};
+use crate::sync_service::Syncing;
 
 on_both_engines!(
     what_was_missed_is_fetched_and_a_series_that_fails_stops_no_other,
@@ -95,23 +93,9 @@ struct Scene {
 
 impl Scene {
     async fn new(store: &Store) -> Self {
-        let (database, lifecycle) = (store.database.clone(), Lifecycle::new());
-        let (announcer, _untold) = Announcer::new(database.clone());
-        let (sessions, live) = (Sessions::new(database.clone()), LiveSeries::default());
-        let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
-        let (provider, cache) = (Arc::<Minutes>::default(), CacheConfig::Memory);
-        let syncs = SyncService::new(SyncServiceParts {
-            database: database.clone(),
-            cache: SeriesCache::new(Cache::connect(cache).await.unwrap()),
-            provider: Arc::clone(&provider) as _,
-            sessions: sessions.clone(),
-            live: live.clone(),
-            ledger: ledger.clone(),
-            announcer,
-            lifecycle: lifecycle.clone(),
-        });
-        let repairs =
-            GapRepairs::new(database.clone(), sessions, live, ledger.clone(), syncs.clone());
+        let provider = Arc::<Minutes>::default();
+        let Syncing { database, ledger, syncs, repairs, lifecycle, .. } =
+            Syncing::start(store, Arc::clone(&provider) as _).await;
         let bar_log_retention = Duration::from_hours(24);
         let parts = JobParts { database: database.clone(), syncs, repairs, bar_log_retention };
         let jobs = table(&Settings::from_lookup(|_| None).unwrap().jobs, &parts);

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::DeliveryState;
+use pocketquant::proto::v1::system_client::SystemClient;
 use tokio::net::TcpListener;
 use tonic::Code;
+use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
-use super::{create, quick, scene, sync, until_delivery};
+use super::receiver::Receiver;
+use super::{LOCAL, create, quick, scene, sync, until_delivery};
 use crate::engines::Engine;
+use crate::processes::{Server, SimulatorProcess};
 use crate::support::{TestApp, TestSimulator, demo_data, reason};
 
 async fn strict() -> (TestSimulator, TestApp) {
@@ -57,6 +61,35 @@ async fn a_name_that_leads_to_a_private_address_is_never_connected_to() {
     assert!(delivery.error.contains("no address that is allowed"), "{delivery:?}");
     let called = tokio::time::timeout(Duration::ZERO, neighbour.accept()).await;
     assert!(called.is_err(), "somebody connected");
+}
+
+/// It would connect in our place, to where we must not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_is_not_used() {
+    let simulator = SimulatorProcess::start(demo_data(), &[]).await;
+    let (receiver, proxy) = (Receiver::start().await, Receiver::start().await);
+    let mut settings = simulator.settings();
+    settings.insert(LOCAL.0.to_owned(), LOCAL.1.to_owned());
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        settings.insert(name.to_owned(), proxy.url());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &settings).await;
+    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
+    let request = pb::CreateWebhookRequest { url: receiver.url(), ..Default::default() };
+    SystemClient::new(channel).create_webhook(request).await.unwrap();
+    let request = pb::SyncSymbolRequest {
+        symbol: "NYSE:IBM".to_owned(),
+        interval: pb::Interval::Interval1d.into(),
+        bar_count: Some(5),
+        full_history: false,
+    };
+    server.market_data().await.sync_symbol(request).await.unwrap();
+    tokio::select! {
+        _ = receiver.until(1) => {}
+        called = proxy.until(1) => panic!("{called:?}"),
+    }
+    assert_eq!(server.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

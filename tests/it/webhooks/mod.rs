@@ -1,5 +1,6 @@
 //! Webhooks as their owners see them: a real receiver, the real service.
 
+mod bounds;
 mod crash;
 mod faults;
 mod guard;

@@ -1,0 +1,172 @@
+//! How much is kept of a webhook, and what is said of what was lost to it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pocketquant::common::shutdown::Lifecycle;
+use pocketquant::domain::shared::{EventType, Interval};
+use pocketquant::features::market_data::webhooks::WebhookService;
+use pocketquant::features::market_data::{Announcer, Sessions};
+use pocketquant::infrastructure::persistence::{
+    DeliveryState, Lease, LogBar, NewDelivery, Settled, Webhook,
+};
+use pocketquant::infrastructure::tls::install_crypto_provider;
+use secrecy::SecretString;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::{PATIENCE, quick};
+use crate::database::{Store, closed, on_both_engines, series, time};
+
+on_both_engines!(
+    of_what_ended_and_of_what_waits_the_newest_are_kept,
+    bars_wait_in_the_log_while_much_waits_for_a_webhook,
+    bars_that_left_the_log_are_counted,
+    what_waits_for_a_disabled_webhook_is_left_alone,
+);
+
+/// A webhook that nothing can be sent to: its address may not be called.
+async fn webhook(store: &Store, is_enabled: bool) -> Uuid {
+    let webhook = Webhook {
+        id: Uuid::now_v7(),
+        url: "https://127.0.0.1/".to_owned(),
+        description: String::new(),
+        event_types: Vec::new(),
+        symbols: Vec::new(),
+        intervals: Vec::new(),
+        secret: SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        created_at: time(0),
+        disabled: (!is_enabled).then(|| (time(0), "by hand".to_owned())),
+        cursor: 0,
+        dropped: 0,
+    };
+    store.database.webhooks().insert(&webhook).await.unwrap();
+    webhook.id
+}
+
+/// Sends what waits in `store`, seldom, until the answer is stopped.
+fn serve(store: &Store) -> Lifecycle {
+    install_crypto_provider();
+    let (database, lifecycle) = (store.database.clone(), Lifecycle::new());
+    let (announcer, untold) = Announcer::new(database.clone());
+    let sessions = Sessions::new(database.clone());
+    let mut pace = quick(2, Duration::from_secs(1));
+    pace.retries = vec![Duration::from_hours(1)];
+    let service = WebhookService::new(database, announcer, sessions, &[], pace, &lifecycle);
+    service.unwrap().start(untold, &lifecycle);
+    lifecycle
+}
+
+async fn stop(lifecycle: Lifecycle) {
+    lifecycle.stop();
+    lifecycle.wait(PATIENCE).await.unwrap();
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, is_it: impl Fn() -> F) {
+    let looking = async {
+        while !is_it().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+async fn put(store: &Store, webhook_id: Uuid, count: usize) -> Vec<NewDelivery> {
+    let new = |_| NewDelivery {
+        webhook_id,
+        event_id: Uuid::now_v7(),
+        event_type: EventType::FeedUp,
+        body: Bytes::from_static(b"{}"),
+    };
+    let deliveries: Vec<NewDelivery> = (0..count).map(new).collect();
+    store.database.webhook_outbox().put(deliveries.clone(), time(1)).await.unwrap();
+    deliveries
+}
+
+async fn log(store: &Store, bars: std::ops::Range<i64>, at: i64) {
+    let series = series("A:B", Interval::M1);
+    let bar = |index| LogBar { series: series.clone(), bar: closed(index, 1.0) };
+    let bars: Vec<LogBar> = bars.map(bar).collect();
+    store.database.bar_log().append(&bars, time(at)).await.unwrap();
+}
+
+async fn pending(store: &Store, webhook_id: Uuid) -> u64 {
+    store.database.webhook_outbox().size(webhook_id).await.unwrap().pending
+}
+
+async fn dropped(store: &Store, webhook_id: Uuid) -> u64 {
+    let webhooks = store.database.webhooks().list().await.unwrap();
+    webhooks.iter().find(|webhook| webhook.id == webhook_id).unwrap().dropped
+}
+
+async fn of_what_ended_and_of_what_waits_the_newest_are_kept(store: &Store) {
+    let (busy, disabled) = (webhook(store, true).await, webhook(store, false).await);
+    let settled = |new: NewDelivery| Settled {
+        webhook_id: busy,
+        event_id: new.event_id,
+        state: DeliveryState::Delivered,
+        at: time(2),
+        next_attempt_at: time(2),
+        status: Some(204),
+        error: String::new(),
+    };
+    let ended = put(store, busy, 1_003).await.into_iter().map(settled).collect();
+    let outbox = store.database.webhook_outbox();
+    outbox.settle(ended).await.unwrap();
+    put(store, disabled, 10_002).await;
+
+    let running = serve(store);
+    let kept = async || outbox.list(busy, None, 2_000).await.unwrap().len();
+    until("tidied", || async { kept().await == 1_000 }).await;
+    until("dropped", || async { pending(store, disabled).await == 10_000 }).await;
+    assert_eq!((dropped(store, busy).await, dropped(store, disabled).await), (0, 2));
+    stop(running).await;
+}
+
+async fn bars_wait_in_the_log_while_much_waits_for_a_webhook(store: &Store) {
+    let hook = webhook(store, true).await;
+    // Somebody else sends these.
+    put(store, hook, 300).await;
+    let elsewhere = Lease { owner: Uuid::now_v7(), until: time(1_000_000_000) };
+    store.database.webhook_outbox().claim(hook, elsewhere, time(1), 300).await.unwrap();
+    log(store, 0..1_100, 0).await;
+
+    let running = serve(store);
+    until("full", || async { pending(store, hook).await >= 1_000 }).await;
+    assert_eq!(pending(store, hook).await, 1_000);
+    let cursor = store.database.webhooks().list().await.unwrap()[0].cursor;
+    assert_eq!(cursor, 700, "the others wait in the log");
+    stop(running).await;
+}
+
+async fn bars_that_left_the_log_are_counted(store: &Store) {
+    let hook = webhook(store, true).await;
+    log(store, 0..10, 0).await;
+    log(store, 10..12, 20).await;
+    store.database.bar_log().trim(time(10)).await.unwrap();
+
+    let running = serve(store);
+    until("put", || async { pending(store, hook).await == 2 }).await;
+    assert_eq!(dropped(store, hook).await, 10);
+    stop(running).await;
+}
+
+async fn what_waits_for_a_disabled_webhook_is_left_alone(store: &Store) {
+    let (disabled, other) = (webhook(store, false).await, webhook(store, true).await);
+    for hook in [disabled, other] {
+        put(store, hook, 1).await;
+    }
+    log(store, 0..1, 0).await;
+
+    let running = serve(store);
+    let outbox = store.database.webhook_outbox();
+    let is_tried = async || {
+        let listed = outbox.list(other, None, 9).await.unwrap();
+        listed.len() == 2 && listed.iter().all(|each| each.attempts == 1)
+    };
+    until("tried", is_tried).await;
+    let left = outbox.size(disabled).await.unwrap();
+    assert_eq!((left.pending, left.due), (1, Some(time(1))), "nobody has it in hand");
+    stop(running).await;
+}
