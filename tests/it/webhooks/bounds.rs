@@ -4,9 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use pocketquant::common::shutdown::Lifecycle;
-use pocketquant::domain::shared::{EventType, Interval};
-use pocketquant::features::market_data::webhooks::WebhookService;
+use pocketquant::domain::shared::{DomainEvent, EventPayload, EventType, Interval};
+use pocketquant::features::market_data::webhooks::{WebhookPace, WebhookService};
 use pocketquant::features::market_data::{Announcer, Sessions};
 use pocketquant::infrastructure::persistence::{
     DeliveryState, Lease, LogBar, NewDelivery, Settled, Webhook,
@@ -15,8 +16,10 @@ use pocketquant::infrastructure::tls::install_crypto_provider;
 use secrecy::SecretString;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
+use wiremock::ResponseTemplate;
 
-use super::{PATIENCE, quick};
+use super::receiver::Receiver;
+use super::{LOCAL, PATIENCE};
 use crate::database::{Store, closed, on_both_engines, series, time};
 
 on_both_engines!(
@@ -24,13 +27,18 @@ on_both_engines!(
     bars_wait_in_the_log_while_much_waits_for_a_webhook,
     bars_that_left_the_log_are_counted,
     what_waits_for_a_disabled_webhook_is_left_alone,
+    after_a_failure_one_event_at_a_time_is_sent,
 );
 
 /// A webhook that nothing can be sent to: its address may not be called.
 async fn webhook(store: &Store, is_enabled: bool) -> Uuid {
+    webhook_at(store, "https://127.0.0.1/".to_owned(), is_enabled).await
+}
+
+async fn webhook_at(store: &Store, url: String, is_enabled: bool) -> Uuid {
     let webhook = Webhook {
         id: Uuid::now_v7(),
-        url: "https://127.0.0.1/".to_owned(),
+        url,
         description: String::new(),
         event_types: Vec::new(),
         symbols: Vec::new(),
@@ -47,15 +55,21 @@ async fn webhook(store: &Store, is_enabled: bool) -> Uuid {
 
 /// Sends what waits in `store`, seldom, until the answer is stopped.
 fn serve(store: &Store) -> Lifecycle {
+    serve_at(store, &[]).0
+}
+
+/// The same, in the networks `allowed` too; and what tells of events.
+fn serve_at(store: &Store, allowed: &[&str]) -> (Lifecycle, Announcer) {
     install_crypto_provider();
     let (database, lifecycle) = (store.database.clone(), Lifecycle::new());
     let (announcer, untold) = Announcer::new(database.clone());
     let sessions = Sessions::new(database.clone());
-    let mut pace = quick(2, Duration::from_secs(1));
-    pace.retries = vec![Duration::from_hours(1)];
-    let service = WebhookService::new(database, announcer, sessions, &[], pace, &lifecycle);
+    let pace = WebhookPace { retries: vec![Duration::from_hours(1)], timeout: PATIENCE };
+    let allowed: Vec<_> = allowed.iter().map(|network| network.parse().unwrap()).collect();
+    let teller = announcer.clone();
+    let service = WebhookService::new(database, teller, sessions, &allowed, pace, &lifecycle);
     service.unwrap().start(untold, &lifecycle);
-    lifecycle
+    (lifecycle, announcer)
 }
 
 async fn stop(lifecycle: Lifecycle) {
@@ -169,4 +183,24 @@ async fn what_waits_for_a_disabled_webhook_is_left_alone(store: &Store) {
     let left = outbox.size(disabled).await.unwrap();
     assert_eq!((left.pending, left.due), (1, Some(time(1))), "nobody has it in hand");
     stop(running).await;
+}
+
+async fn after_a_failure_one_event_at_a_time_is_sent(store: &Store) {
+    let receiver = Receiver::start().await;
+    let hook = webhook_at(store, receiver.url(), true).await;
+    receiver.then(ResponseTemplate::new(500));
+    receiver.then(ResponseTemplate::new(204).set_delay(PATIENCE));
+    put(store, hook, 1).await;
+    // Not stopped in the end: that would wait for the answer.
+    let (_running, announcer) = serve_at(store, &[LOCAL.1]);
+    let outbox = store.database.webhook_outbox();
+    let has_failed = async || outbox.list(hook, None, 9).await.unwrap()[0].attempts == 1;
+    until("failed", has_failed).await;
+    for _ in 0..3 {
+        announcer.tell(DomainEvent { time: time(1), payload: EventPayload::FeedConnected });
+    }
+    receiver.until(2).await;
+    until("put", || async { pending(store, hook).await == 4 }).await;
+    // Of the three, nobody has two in hand.
+    assert!(outbox.size(hook).await.unwrap().due.unwrap() <= Timestamp::now());
 }
