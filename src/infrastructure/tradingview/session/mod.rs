@@ -95,7 +95,7 @@ impl Session {
     /// A fresh chart session on a connection that it has to itself, which ends with it.
     pub(super) async fn chart_alone(&self, symbol: &Symbol) -> Result<Chart, ProviderError> {
         let connected = self.inner.stopping.run_until_cancelled(self.inner.connect());
-        let link = connected.await.unwrap_or_else(|| Err(stopped()))?;
+        let link = Box::pin(connected).await.unwrap_or_else(|| Err(stopped()))?;
         let chart = link.open(symbol).map_err(|refusal| match refusal {
             Refusal::Closed(error) => error,
             Refusal::Full => errors::unavailable(Phase::History, "no chart session is to be had"),
