@@ -10,7 +10,7 @@ mod mongodb;
 mod mongodb_log;
 mod registry;
 mod sqlite;
-mod webhooks;
+pub mod webhooks;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -23,7 +23,8 @@ on_both_engines!(
     nothing_is_left_of_a_deleted_webhook,
 );
 
-fn webhook(created: i64) -> Webhook {
+/// A webhook for everything, that nothing was ever put for.
+pub fn webhook(created: i64) -> Webhook {
     Webhook {
         id: Uuid::now_v7(),
         url: "https://example.com/hook".to_owned(),

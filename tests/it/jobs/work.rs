@@ -19,11 +19,11 @@ use pocketquant::infrastructure::interfaces::{
 };
 use pocketquant::infrastructure::persistence::{
     Database, DeliveryState, JobEnd, Lease, LogBar, NewDelivery, Settled, Subscribed, SyncCounts,
-    SyncRecord, Webhook,
+    SyncRecord,
 };
-use secrecy::SecretString;
 use uuid::Uuid;
 
+use crate::database::webhooks::with_webhook;
 use crate::database::{Store, closed, on_both_engines};
 use crate::sync_service::Syncing;
 
@@ -194,7 +194,7 @@ async fn what_is_old_is_removed_from_every_place(store: &Store) {
     for hours in [25, 23] {
         syncs.push(ended_sync(database, &series, ago(hours)).await);
     }
-    let webhook = webhook(database).await;
+    let webhook = with_webhook(store).await;
     let mut deliveries = Vec::new();
     for days in [31, 29] {
         deliveries.push(taken(database, webhook, ago(days * 24)).await);
@@ -226,24 +226,6 @@ async fn ended_sync(database: &Database, series: &Series, at: Timestamp) -> Uuid
     database.syncs().insert(&record, lease).await.unwrap();
     assert!(database.syncs().update(&record, lease).await.unwrap());
     record.sync_id
-}
-
-async fn webhook(database: &Database) -> Uuid {
-    let webhook = Webhook {
-        id: Uuid::now_v7(),
-        url: "https://example.com/hook".to_owned(),
-        description: String::new(),
-        event_types: Vec::new(),
-        symbols: Vec::new(),
-        intervals: Vec::new(),
-        secret: SecretString::from("whsec_c2VjcmV0"),
-        created_at: ago(0),
-        disabled: None,
-        cursor: 0,
-        dropped: 0,
-    };
-    database.webhooks().insert(&webhook).await.unwrap();
-    webhook.id
 }
 
 /// An event that was taken at `at`.

@@ -20,7 +20,7 @@ use wiremock::ResponseTemplate;
 
 use super::receiver::Receiver;
 use super::{LOCAL, PATIENCE};
-use crate::database::{Store, closed, on_both_engines, series, time};
+use crate::database::{self, Store, closed, on_both_engines, series, time};
 
 on_both_engines!(
     of_what_ended_and_of_what_waits_the_newest_are_kept,
@@ -37,17 +37,10 @@ async fn webhook(store: &Store, is_enabled: bool) -> Uuid {
 
 async fn webhook_at(store: &Store, url: String, is_enabled: bool) -> Uuid {
     let webhook = Webhook {
-        id: Uuid::now_v7(),
         url,
-        description: String::new(),
-        event_types: Vec::new(),
-        symbols: Vec::new(),
-        intervals: Vec::new(),
         secret: SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-        created_at: time(0),
         disabled: (!is_enabled).then(|| (time(0), "by hand".to_owned())),
-        cursor: 0,
-        dropped: 0,
+        ..database::webhooks::webhook(0)
     };
     store.database.webhooks().insert(&webhook).await.unwrap();
     webhook.id
@@ -125,9 +118,11 @@ async fn of_what_ended_and_of_what_waits_the_newest_are_kept(store: &Store) {
         status: Some(204),
         error: String::new(),
     };
-    let ended = put(store, busy, 1_003).await.into_iter().map(settled).collect();
+    let ended: Vec<Settled> = put(store, busy, 1_003).await.into_iter().map(settled).collect();
     let outbox = store.database.webhook_outbox();
-    outbox.settle(ended).await.unwrap();
+    for some in ended.chunks(100) {
+        outbox.settle(some.to_vec()).await.unwrap();
+    }
     put(store, disabled, 10_002).await;
 
     let running = serve(store);

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::DeliveryState;
-use pocketquant::proto::v1::system_client::SystemClient;
 use tokio::net::TcpListener;
 use tonic::Code;
-use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
 use super::receiver::Receiver;
-use super::{LOCAL, create, quick, scene, sync, until_delivery};
+use super::{LOCAL, create, quick, scene, sharing, sync, until_delivery};
 use crate::engines::Engine;
 use crate::processes::{Server, SimulatorProcess};
 use crate::support::{TestApp, TestSimulator, demo_data, reason};
@@ -75,16 +73,9 @@ async fn a_proxy_of_the_environment_is_not_used() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &settings).await;
-    let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
     let request = pb::CreateWebhookRequest { url: receiver.url(), ..Default::default() };
-    SystemClient::new(channel).create_webhook(request).await.unwrap();
-    let request = pb::SyncSymbolRequest {
-        symbol: "NYSE:IBM".to_owned(),
-        interval: pb::Interval::Interval1d.into(),
-        bar_count: Some(5),
-        full_history: false,
-    };
-    server.market_data().await.sync_symbol(request).await.unwrap();
+    sharing::system(&server).await.create_webhook(request).await.unwrap();
+    sharing::sync(&server, "NYSE:IBM").await;
     tokio::select! {
         _ = receiver.until(1) => {}
         called = proxy.until(1) => panic!("{called:?}"),

@@ -19,11 +19,11 @@ use crate::support::demo_data;
 /// Syncs of each server.
 const ROUNDS: usize = 10;
 
-async fn system(server: &Server) -> SystemClient<Channel> {
+pub async fn system(server: &Server) -> SystemClient<Channel> {
     SystemClient::new(Channel::from_shared(server.url()).unwrap().connect().await.unwrap())
 }
 
-async fn sync(server: &Server, symbol: &str) {
+pub async fn sync(server: &Server, symbol: &str) {
     let request = pb::SyncSymbolRequest {
         symbol: symbol.to_owned(),
         interval: Interval::Interval1d.into(),
