@@ -191,8 +191,9 @@ mod tests {
     async fn waiting_is_bounded_and_says_what_is_left() {
         let lifecycle = Lifecycle::new();
         let _endless = lifecycle.spawn("endless", std::future::pending::<()>());
-        let grace = Duration::from_secs(20);
+        let (grace, begun) = (Duration::from_secs(20), tokio::time::Instant::now());
         assert_eq!(lifecycle.wait(grace).await, Err(GraceExceeded { tasks: 1, grace }));
+        assert_eq!(begun.elapsed(), grace);
     }
 
     #[tokio::test]

@@ -65,5 +65,8 @@ async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     assert!(is_trusted(&server, &second).await);
     let third = renew(folder.path());
     until_trusted(&server, &third).await;
+    let lines = server.lines();
+    let taken = lines.iter().filter(|line| line.contains("new connections get")).count();
+    assert_eq!(taken, 2, "what is as it was is not taken again: {lines:#?}");
     assert_eq!(server.terminate().await, Some(0));
 }

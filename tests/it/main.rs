@@ -29,6 +29,7 @@ mod engines;
 mod examples;
 mod faults;
 mod feed_faults;
+mod full_spool;
 mod grpcurl;
 mod health;
 mod history;

@@ -164,6 +164,7 @@ async fn a_signal_ends_five_hundred_streams_and_loses_nothing(engine: Engine) {
     let stopped = timeout(GRACE, server.terminate()).await.expect("it stops in time");
     assert_eq!(stopped, Some(0), "{:#?}", log.lock().unwrap());
     assert_eq!(readiness.message().await.unwrap().unwrap().status, 2, "it was not ready any more");
+    assert!(readiness.message().await.unwrap().is_none(), "and who watches was let go, not cut");
     assert_eq!(reading.len(), 475);
     while let Some(ended) = timeout(PATIENCE, reading.join_next()).await.unwrap() {
         let (draining, status) = ended.unwrap();

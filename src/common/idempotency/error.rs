@@ -47,10 +47,11 @@ impl StoreError {
     pub fn new(code: ErrorCode, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { code, cause: Arc::from(cause.into()) }
     }
+}
 
-    /// Whether the same access may pass later.
-    pub fn is_transient(&self) -> bool {
-        self.code.is_transient()
+impl Coded for StoreError {
+    fn code(&self) -> ErrorCode {
+        self.code
     }
 }
 
@@ -60,7 +61,7 @@ impl Coded for IdempotencyError {
             Self::InvalidKey(_) => ErrorCode::InvalidFields,
             Self::KeyReused => ErrorCode::IdempotencyKeyReused,
             Self::InProgress => ErrorCode::IdempotencyInProgress,
-            Self::Store(error) => error.code,
+            Self::Store(error) => error.code(),
             Self::Stopped => ErrorCode::Draining,
         }
     }

@@ -19,7 +19,7 @@ use crate::common::constants::{
     IDEMPOTENCY_LEASE, IDEMPOTENCY_RENEWAL, IDEMPOTENCY_STORE_TIMEOUT, IDEMPOTENCY_WAIT,
     MAX_IDEMPOTENT_ANSWER_BYTES, TTL_IDEMPOTENCY,
 };
-use crate::common::error::{ErrorCode, StatusCode, with_causes};
+use crate::common::error::{Coded as _, ErrorCode, StatusCode, with_causes};
 use crate::common::metrics::table::IDEMPOTENCY_CALLS;
 use crate::common::metrics::timed;
 use crate::common::shutdown::{Lifecycle, spawn_tracked};

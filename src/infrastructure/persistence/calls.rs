@@ -2,8 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::DatabaseError;
-use crate::common::error::Coded as _;
+use crate::common::error::Coded;
 use crate::common::metrics::table::{DATABASE_DURATION, DATABASE_OPERATIONS};
 use crate::common::metrics::{outcome_of, timed};
 use crate::common::tracing::{database_span, traced};
@@ -21,11 +20,11 @@ impl Calls {
     }
 
     /// Does `work`, which is `operation`.
-    pub(super) async fn observe<T>(
+    pub(super) async fn observe<T, E: Coded>(
         &self,
         operation: &'static str,
-        work: BoxFuture<'_, Result<T, DatabaseError>>,
-    ) -> Result<T, DatabaseError> {
+        work: BoxFuture<'_, Result<T, E>>,
+    ) -> Result<T, E> {
         let collection = self.collection;
         let span = database_span(self.engine, operation, collection);
         let work = traced(span, work, |error| error.code().reason());

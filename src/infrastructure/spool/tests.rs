@@ -89,7 +89,7 @@ async fn a_full_one_takes_nothing_of_a_batch_until_something_is_removed() {
     let large = "x".repeat(10 << 10);
     let mut taken = 0_usize;
     let full = loop {
-        match spool.append(vec![plain(&large), plain("small")]).await {
+        match spool.append(vec![plain("small"), plain(&large)]).await {
             Ok(()) => taken += 2,
             Err(error) => break error,
         }

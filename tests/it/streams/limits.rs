@@ -86,16 +86,17 @@ async fn an_unknown_symbol_is_told_and_the_others_go_on_but_only_unknown_ones_ar
     let symbols = ["TEST:NOPE", TRADED, QUIET];
     let stream = quotes(&app).stream_bars(bars_of(&symbols, &[Interval::Interval1m])).await;
     let mut stream = stream.unwrap().into_inner();
-    let (mut error, mut bar) = (None, None);
-    while error.is_none() || bar.is_none() {
+    let (mut errors, mut bars) = (Vec::new(), 0);
+    while errors.is_empty() || bars < 6 {
         let event = next(&mut stream).await.event.unwrap();
         if let bar_event::Event::SymbolError(refused) = event {
-            error = Some(refused);
+            errors.push(refused);
         } else if let bar_event::Event::Bar(told) = event {
-            bar = Some(told);
+            bars += usize::from(told.symbol == TRADED);
         }
     }
-    let error = error.unwrap();
+    assert_eq!(errors.len(), 1, "it is told once");
+    let error = errors.remove(0);
     assert_eq!(error.symbol, "TEST:NOPE");
     assert_eq!(error.error.unwrap().code, i32::from(Code::NotFound));
 

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use pocketquant::features::market_data::quote::StreamPace;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
+use pocketquant::proto::v1::bar_event::Event;
 use pocketquant::simulator::Pace;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -12,10 +14,11 @@ use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::market::{
-    PATIENCE, QUIET, Seen, TRADED, bars_of, next, next_bar, quotes, replay, resumed, since, stored,
-    subscribe, trades,
+    PATIENCE, QUIET, Seen, TRADED, bars_of, narrow, next, next_bar, quotes, replay, resumed, seen,
+    since, stored, subscribe, trades,
 };
 use crate::engines::{Engine, on_every_engine};
+use crate::servers::Server;
 use crate::support::{TestApp, fact, reason};
 
 on_every_engine!(
@@ -153,6 +156,46 @@ async fn a_cursor_from_before_what_is_kept_has_expired_and_names_the_earliest(en
     let earliest = fact(&status, "earliest_cursor").unwrap();
     let again = quotes(&app).stream_bars(resumed(request, &earliest)).await.unwrap();
     assert!(!next(&mut again.into_inner()).await.cursor.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod: run scripts/test"]
+async fn a_reader_that_catches_up_waits_for_a_database_that_is_away() {
+    let minutes = 1_200;
+    let folder = trades(minutes);
+    let simulator = replay(&folder, Pace::Max).await;
+    let mut mongodb = Server::mongodb().await;
+    let (url, pace) = (mongodb.url(), Duration::from_millis(50));
+    let pace = StreamPace { heartbeat: pace, ..StreamPace::default() };
+    let settings = [CLOCK, ("MONGODB_URL", url.as_str())];
+    let app = TestApp::paced(Engine::Embedded, &simulator, &settings, pace).await;
+    let mut live = quotes(&app).stream_bars(bars_of(&[TRADED], &[])).await.unwrap().into_inner();
+    let first = resumed(bars_of(&[TRADED], &[]), &next(&mut live).await.cursor);
+    subscribe(&app).await;
+    while next_bar(&mut live).await.0.minute < minutes - 1 {}
+    drop(live);
+    // So that all there is of it is in the log.
+    let mut app = app.restarted(&simulator).await;
+    let bars = stored(&mut app).await;
+
+    // It takes little at a time, so that most is still to be read.
+    let stream = narrow(&app).await.stream_bars(first).await.unwrap();
+    let (mut stream, mut told) = (stream.into_inner(), Told::default());
+    told.take(next_bar(&mut stream).await.0, 0);
+    mongodb.crash();
+    loop {
+        let event = next(&mut stream).await.event;
+        if let Some(Event::Bar(bar)) = &event {
+            told.take(seen(bar), 0);
+        } else if let Some(Event::Heartbeat(_)) = event {
+            break;
+        }
+    }
+    assert!(!told.misses(&bars).is_empty(), "it had all before");
+    mongodb.restart().await;
+    while !told.misses(&bars).is_empty() {
+        told.take(next_bar(&mut stream).await.0, 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

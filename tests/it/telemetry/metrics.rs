@@ -113,16 +113,35 @@ async fn every_metric_of_the_table_is_exported_and_no_other(engine: Engine) {
         }
     }
     what_happened_is_counted(engine, &families);
+    what_was_kept_for_keys_is_counted(engine, &families);
+}
+
+/// The sum of the samples of `name` that have these labels.
+fn sum(families: &BTreeMap<String, Family>, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let matches = |have: &BTreeMap<String, String>| {
+        labels.iter().all(|(name, value)| have.get(*name).is_some_and(|have| have == value))
+    };
+    let samples = families[name].samples.iter().filter(|sample| matches(&sample.labels));
+    samples.map(|sample| sample.value).sum()
+}
+
+fn what_was_kept_for_keys_is_counted(engine: Engine, families: &BTreeMap<String, Family>) {
+    for (operation, calls) in [("claim", 2.0), ("finish", 1.0)] {
+        let (kept_in, of): (_, &[_]) = match engine {
+            Engine::Embedded => ("database", &[("collection", "idempotency")]),
+            Engine::Servers => ("cache", &[]),
+        };
+        let done = [&[("operation", operation), ("outcome", "ok")], of].concat();
+        assert_eq!(sum(families, &format!("pocketquant_{kept_in}_operations_total"), &done), calls);
+        let timed = format!("pocketquant_{kept_in}_operation_duration_seconds");
+        assert!(
+            families[&timed].samples.iter().any(|sample| sample.labels["operation"] == operation)
+        );
+    }
 }
 
 fn what_happened_is_counted(engine: Engine, families: &BTreeMap<String, Family>) {
-    let sum = |name: &str, labels: &[(&str, &str)]| -> f64 {
-        let matches = |have: &BTreeMap<String, String>| {
-            labels.iter().all(|(name, value)| have.get(*name).is_some_and(|have| have == value))
-        };
-        let samples = families[name].samples.iter().filter(|sample| matches(&sample.labels));
-        samples.map(|sample| sample.value).sum()
-    };
+    let sum = |name: &str, labels: &[(&str, &str)]| sum(families, name, labels);
     let (database, cache) = match engine {
         Engine::Embedded => ("sqlite", "memory"),
         Engine::Servers => ("mongodb", "redis"),

@@ -21,7 +21,10 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 const CORRELATION: &str = "find-me";
 
-on_every_engine!(a_sync_and_a_query_are_one_trace_each_below_the_callers);
+on_every_engine!(
+    a_sync_and_a_query_are_one_trace_each_below_the_callers,
+    what_is_kept_for_an_idempotency_key_is_part_of_the_trace,
+);
 
 async fn a_sync_and_a_query_are_one_trace_each_below_the_callers(engine: Engine) {
     let (collector, simulator) = (Collector::start().await, simulator().await);
@@ -86,6 +89,52 @@ async fn a_sync_and_a_query_are_one_trace_each_below_the_callers(engine: Engine)
     let line = lines.iter().find(|line| line.contains("SyncSymbol OK")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["trace_id"], &line["correlation_id"]), (&json!(TRACE), &json!(CORRELATION)));
+}
+
+async fn what_is_kept_for_an_idempotency_key_is_part_of_the_trace(engine: Engine) {
+    let stores: &[&str] = match engine {
+        Engine::Embedded => &["sqlite"],
+        Engine::Servers => &["redis", "mongodb"],
+    };
+    for store in stores {
+        let (collector, simulator) = (Collector::start().await, simulator().await);
+        let folder = TempDir::new().unwrap();
+        let mut settings = settings(&simulator, &collector);
+        for (name, value) in engine.settings().await {
+            settings.insert(name.to_owned(), value);
+        }
+        if *store == "mongodb" {
+            settings.remove("REDIS_URL");
+        }
+        let server = Server::start(folder.path(), &settings).await;
+        let mut client = server.market_data().await;
+        for _ in 0..2 {
+            let mut request = traced(sync_request());
+            request.metadata_mut().insert("idempotency-key", "once".parse().unwrap());
+            client.sync_symbol(request).await.unwrap();
+        }
+        assert_eq!(server.terminate().await, Some(0));
+        let trace = collector.trace(TRACE);
+        let calls: Vec<&Span> =
+            trace.iter().filter(|span| span.name.ends_with("/SyncSymbol")).collect();
+        let [first, again] = calls[..] else { panic!("{calls:#?}") };
+        let (first, again) = if is_parent(&trace, first) { (first, again) } else { (again, first) };
+        let below = |call: &Span, name: &str| {
+            let is_it = |span: &&Span| span.name == name && span.parent_id == call.id;
+            let found: Vec<&Span> = trace.iter().filter(is_it).collect();
+            for span in &found {
+                assert_eq!((span.kind, span.attributes["db.system.name"].as_str()), (3, *store));
+            }
+            found.len()
+        };
+        assert_eq!((below(first, "claim idempotency"), below(first, "finish idempotency")), (1, 1));
+        assert_eq!((below(again, "claim idempotency"), below(again, "finish idempotency")), (1, 0));
+    }
+}
+
+/// Whether the command was run in `call`.
+fn is_parent(trace: &[Span], call: &Span) -> bool {
+    named(trace, "market_data.sync_symbol").parent_id == call.id
 }
 
 fn bars_request() -> pb::GetBarsRequest {

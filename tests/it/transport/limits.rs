@@ -55,6 +55,22 @@ async fn rapid_resets_end_their_connection_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_none_end_their_connection_once_there_are_many() {
+    let (_simulator, app) = app(&[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let bystander = Bystander::start(&app.url).await;
+    let mut raw = Raw::greeted(address(&app.url)).await;
+    let mut burst = Vec::new();
+    for stream in (1..2_000).step_by(2) {
+        burst.extend(Frame::new(HEADERS, END_HEADERS, stream, header(":path", GET_HEALTH)).bytes());
+    }
+    raw.try_send(&burst).await;
+    let frames = timeout(PATIENCE, raw.until_closed()).await.unwrap();
+    let resets = frames.iter().filter(|frame| frame.kind == RST_STREAM).count();
+    assert!(resets <= 256, "{resets}");
+    bystander.noticed_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn floods_of_headers_end_their_connection_and_no_other() {
     let (_simulator, app) = app(&[("RATE_LIMIT_PER_SECOND", "0")]).await;
     let bystander = Bystander::start(&app.url).await;

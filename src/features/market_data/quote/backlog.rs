@@ -39,6 +39,8 @@ pub(super) struct Backlog {
     spooled: bool,
     /// Whether jobs from memory are being written: what is behind them must not overtake them.
     memory_in_flight: bool,
+    /// With fewer jobs in memory than this there is room: less where it was full.
+    room_below: usize,
     refused_at: Option<Instant>,
     full: bool,
 }
@@ -51,6 +53,7 @@ impl Backlog {
             spool,
             spooled: false,
             memory_in_flight: false,
+            room_below: MEMORY,
             refused_at: None,
             full: false,
         }
@@ -58,11 +61,18 @@ impl Backlog {
 
     pub(super) fn push(&mut self, jobs: impl IntoIterator<Item = Job>) {
         self.memory.extend(jobs);
+        self.measure();
     }
 
-    /// Whether the feed may go on.
+    /// Whether the feed may go on: where memory was full, not before half of it is free.
     pub(super) fn has_room(&self) -> bool {
-        self.memory.len() < MEMORY
+        self.memory.len() < self.room_below
+    }
+
+    /// Whether more is taken in: what is on its way when there is no more room, and what callers
+    /// ask for meanwhile, may be as much again.
+    pub(super) fn takes_more(&self) -> bool {
+        self.memory.len() < 2 * MEMORY
     }
 
     /// Whether nothing would be lost if the process ended now.
@@ -97,6 +107,7 @@ impl Backlog {
         }
         let jobs: Vec<Job> = self.memory.drain(..self.memory.len().min(JOINED)).collect();
         self.memory_in_flight = !jobs.is_empty();
+        self.measure();
         self.memory_in_flight.then_some(Batch { jobs, through: None })
     }
 
@@ -141,6 +152,7 @@ impl Backlog {
                         let _heard = safe.send(());
                     }
                 }
+                self.measure();
             }
             Err(refusal) => self.refused(&refusal),
         }
@@ -151,13 +163,17 @@ impl Backlog {
         let is_full = *refusal == SpoolError::Full;
         if is_full && !self.full {
             error!(
-                "the spool is full: the feed waits for the database, and what it misses is fetched \
-                 from the provider again; see SPOOL_MAX_SIZE"
+                "the spool is full: soon the feed waits for the database, and what it misses is \
+                 fetched from the provider; see SPOOL_MAX_SIZE"
             );
         } else if !is_full {
             warn!(error = %refusal, "the spool takes nothing; bars wait in memory");
         }
         self.full = is_full;
+    }
+
+    fn measure(&mut self) {
+        self.room_below = if self.has_room() { MEMORY } else { MEMORY / 2 };
     }
 
     fn emptied(&mut self) {

@@ -41,6 +41,7 @@ async fn what_could_not_be_written_comes_first_again_and_nothing_overtakes() {
     let mut backlog = Backlog::new(Some(spool(&folder, 1 << 20).await));
     backlog.push([job(1), job(2)]);
     let Batch { jobs, through } = backlog.next().await.unwrap();
+    assert!(!backlog.is_safe() && !backlog.is_empty(), "it may still fail");
     backlog.push([job(3)]);
     // What is being written may still come back: what is behind it waits.
     backlog.spill(true).await;
@@ -102,6 +103,55 @@ async fn a_full_spool_leaves_the_rest_in_memory_and_then_there_is_no_room() {
     }
     assert_eq!(written, named(0..pushed));
     assert!(backlog.has_room() && backlog.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_spool_there_is_room_again_once_half_of_memory_is_free() {
+    let mut backlog = Backlog::new(None);
+    backlog.push((0..1_023).map(job));
+    assert!(backlog.has_room());
+    backlog.push([job(1_023)]);
+    let mut written = 0;
+    while !backlog.has_room() {
+        let Batch { jobs, through } = backlog.next().await.unwrap();
+        written += jobs.len();
+        backlog.written(through).await;
+        backlog.spill(true).await;
+    }
+    assert!((512..1_024).contains(&written), "{written}");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_database_goes_to_disk_before_there_is_much_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(Some(spool(&folder, 1 << 20).await));
+    backlog.push((0..256).map(job));
+    backlog.spill(false).await;
+    assert!(!backlog.is_spooled());
+    backlog.push([job(256)]);
+    backlog.spill(false).await;
+    assert!(backlog.is_spooled() && backlog.is_safe());
+}
+
+#[tokio::test]
+async fn a_spool_that_refused_is_left_alone_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(&folder, SMALL).await;
+    let mut backlog = Backlog::new(Some(spool.clone()));
+    let mut number = 0;
+    while backlog.refused_at.is_none() {
+        backlog.push([job(number)]);
+        backlog.spill(true).await;
+        number += 1;
+    }
+    spool.remove_through(i64::MAX).await.unwrap();
+    backlog.spill(true).await;
+    assert!(!backlog.is_safe(), "it is not asked with each job");
+    tokio::time::pause();
+    tokio::time::advance(RETRY_AFTER).await;
+    tokio::time::resume();
+    backlog.spill(true).await;
+    assert!(backlog.is_safe());
 }
 
 #[tokio::test]

@@ -332,3 +332,7 @@ fn begin(
         (None, None) => behind(CatchUp::after(sequence)),
     }
 }
+
+#[cfg(test)]
+#[path = "bar_reader_tests.rs"]
+mod tests;

@@ -128,3 +128,7 @@ impl Past {
         Ok(stored.iter().any(|stored| stored.revision() > bar.revision()))
     }
 }
+
+#[cfg(test)]
+#[path = "catch_up_tests.rs"]
+mod tests;

@@ -293,3 +293,21 @@ fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
 fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ohlcv::BarSource;
+    use crate::features::market_data::quote::test_bench::{bar, hour};
+
+    #[test]
+    fn a_bar_that_is_final_is_not_told_as_forming_any_more() {
+        let hub = Hub::new(1, 0);
+        let forming = bar(1.0, 0, BarSource::Ticks);
+        hub.put_forming(vec![(hour(), forming)]);
+        assert_eq!(hub.newer_forming(&[(hour(), 0)]), [0]);
+        let closed = bar(1.0, 1, BarSource::Ticks).stored;
+        hub.put_bars([(Some(1), LiveChange::Stored(hour(), closed))]);
+        assert!(hub.newer_forming(&[(hour(), 0)]).is_empty());
+    }
+}

@@ -149,3 +149,7 @@ impl Ledger {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

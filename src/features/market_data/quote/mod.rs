@@ -68,5 +68,8 @@ pub fn register(mediator: MediatorBuilder, service: &QuoteService) -> MediatorBu
 }
 
 #[cfg(test)]
+mod test_bench;
+
+#[cfg(test)]
 #[path = "../../../../tests/fuzz/live.rs"]
 mod fuzz;

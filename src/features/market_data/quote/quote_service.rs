@@ -341,3 +341,7 @@ impl FormingBars for QuoteService {
         async { ask.await.ok()?.ok().flatten() }.boxed()
     }
 }
+
+#[cfg(test)]
+#[path = "quote_service_tests.rs"]
+mod tests;

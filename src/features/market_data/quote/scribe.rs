@@ -230,3 +230,7 @@ fn joined(job: Job, left: &mut VecDeque<Job>) -> Job {
 fn stored((sequence, entry): (u64, LogBar)) -> (Option<u64>, LiveChange) {
     (Some(sequence), LiveChange::Stored(entry.series, entry.bar))
 }
+
+#[cfg(test)]
+#[path = "scribe_tests.rs"]
+mod tests;

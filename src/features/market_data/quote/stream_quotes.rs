@@ -240,12 +240,19 @@ mod tests {
     }
 
     fn reader(hub: &Hub, conflate: Option<Duration>) -> QuoteNewsStream {
+        reader_until(CancellationToken::new(), hub, conflate)
+    }
+
+    fn reader_until(
+        stopping: CancellationToken,
+        hub: &Hub,
+        conflate: Option<Duration>,
+    ) -> QuoteNewsStream {
         let symbols = vec![symbol("A"), symbol("B")];
         let (released, _) = mpsc::unbounded_channel();
         let follow = Follow::new(symbols.clone(), released);
         let query = StreamQuotes { symbols, conflate };
-        Reader::new(hub, StreamPace::default(), CancellationToken::new(), query, follow)
-            .into_stream()
+        Reader::new(hub, StreamPace::default(), stopping, query, follow).into_stream()
     }
 
     fn put(hub: &Hub, code: &str, sequence: u64) {
@@ -307,6 +314,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_reader_that_asks_for_less_gets_the_newest_in_its_time_and_no_word_of_the_others() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, Some(Duration::from_secs(1)));
+        put(&hub, "A", 1);
+        next_quote(&mut stream).await;
+        let began = Instant::now();
+        put(&hub, "A", 2);
+        put(&hub, "A", 7);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Quote(_)));
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        assert!(next_quote(&mut stream).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_feed_is_told_first_and_when_what_is_said_of_it_changes() {
         let hub = Hub::new(1, 0);
         let mut stream = reader(&hub, None);
@@ -316,6 +337,35 @@ mod tests {
         hub.put_feed(|feed| feed.connection = Connection::Connected);
         let QuoteNews::Feed(feed) = next(&mut stream).await else { panic!("no feed") };
         assert_eq!((feed.connection, feed.error), (Connection::Connected, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_symbol_that_is_refused_is_told_once() {
+        let hub = Hub::new(1, 0);
+        let mut stream = reader(&hub, None);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
+        let (provider, symbol) = ("test", symbol("B"));
+        let error = ProviderError::SymbolNotFound {
+            provider,
+            symbol: symbol.clone(),
+            suggestions: Vec::new(),
+        };
+        hub.refuse(&symbol, error);
+        let QuoteNews::Refused(of, _) = next(&mut stream).await else { panic!("not told") };
+        assert_eq!(of, symbol);
+        put(&hub, "A", 1);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Quote(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_says_that_the_service_stops_and_then_ends() {
+        let stopping = CancellationToken::new();
+        let mut stream = reader_until(stopping.clone(), &Hub::new(1, 0), None);
+        assert!(matches!(next(&mut stream).await, QuoteNews::Feed(_)));
+        stopping.cancel();
+        assert!(matches!(next(&mut stream).await, QuoteNews::Draining(_)));
+        assert!(matches!(stream.next().await, Some(Err(QuoteError::Draining))));
+        assert!(stream.next().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

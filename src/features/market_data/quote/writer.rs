@@ -93,7 +93,7 @@ impl Writer {
                 return;
             }
             tokio::select! {
-                received = work.recv_many(&mut jobs, INTAKE), if open && self.backlog.has_room() => {
+                received = work.recv_many(&mut jobs, INTAKE), if open && self.takes_more() => {
                     open = received > 0;
                     self.backlog.push(jobs.drain(..));
                 }
@@ -148,6 +148,11 @@ impl Writer {
         }
     }
 
+    /// What a feed that stops has left is taken in any case: it ends only then.
+    fn takes_more(&self) -> bool {
+        self.backlog.takes_more() || self.stopping.is_cancelled()
+    }
+
     fn tell(&self) {
         let is_behind = self.away || self.backlog.is_spooled();
         let now = Standing { has_room: self.backlog.has_room(), is_behind };
@@ -181,3 +186,7 @@ async fn write(scribe: &Scribe, jobs: Vec<Job>, ask: bool, tell: bool) -> Result
         Ok(()) => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

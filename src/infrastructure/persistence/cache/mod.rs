@@ -242,21 +242,30 @@ impl Cache {
         self.observe("delete", outcome_of, Box::pin(work)).await
     }
 
-    /// Does `work`, which is `operation`: counted, timed and traced.
     async fn observe<T>(
         &self,
         operation: &'static str,
         outcome: impl FnOnce(&Result<T, CacheError>) -> &'static str,
         work: BoxFuture<'_, Result<T, CacheError>>,
     ) -> Result<T, CacheError> {
-        let span = database_span(self.engine(), operation, "cache");
-        let work = traced(span, work, |_| ErrorCode::CacheUnavailable.reason());
-        timed(work, outcome, |outcome, elapsed| {
-            CACHE_OPERATIONS.with([operation, outcome]).increment(1);
-            CACHE_DURATION.with([operation]).record(elapsed);
-        })
-        .await
+        observe((self.engine(), "cache"), operation, outcome, work).await
     }
+}
+
+/// Does `work`, which is `operation` on what `engine` keeps as `kind`: counted, timed and traced.
+pub(super) async fn observe<T, E>(
+    (engine, kind): (&'static str, &'static str),
+    operation: &'static str,
+    outcome: impl FnOnce(&Result<T, E>) -> &'static str,
+    work: BoxFuture<'_, Result<T, E>>,
+) -> Result<T, E> {
+    let span = database_span(engine, operation, kind);
+    let work = traced(span, work, |_| ErrorCode::CacheUnavailable.reason());
+    timed(work, outcome, |outcome, elapsed| {
+        CACHE_OPERATIONS.with([operation, outcome]).increment(1);
+        CACHE_DURATION.with([operation]).record(elapsed);
+    })
+    .await
 }
 
 /// What came of looking something up.

@@ -116,12 +116,7 @@ impl FeedTask {
         self.link_is_idle = matches!(state, FeedState::Idle);
         self.tell(&state);
         if !connected {
-            self.note_cut().await;
-            // From here to the next snapshot, nothing is known.
-            for followed in self.symbols.values_mut() {
-                followed.cut_at = followed.cut_at.or(self.heard_at);
-                followed.snapshot_begins = true;
-            }
+            self.lost().await;
         }
         self.hub.put_feed(|feed| {
             let before = feed.connection;
@@ -152,6 +147,15 @@ impl FeedTask {
             }
         });
         self.show_lookups();
+    }
+
+    /// There is no connection: from here to the next snapshot, nothing is known.
+    pub(super) async fn lost(&mut self) {
+        self.note_cut().await;
+        for followed in self.symbols.values_mut() {
+            followed.cut_at = followed.cut_at.or(self.heard_at);
+            followed.snapshot_begins = true;
+        }
     }
 
     /// Tells that the feed is up, or down: each once, until it is the other.

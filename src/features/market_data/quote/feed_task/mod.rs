@@ -5,6 +5,7 @@ mod changes;
 mod fetch;
 mod flow;
 mod followed;
+mod hold;
 mod joining;
 mod owed;
 mod presence;
@@ -44,8 +45,6 @@ use crate::infrastructure::persistence::{DatabaseError, Subscribed};
 
 /// Updates that are taken at a time.
 const BATCH: usize = 1_024;
-/// Commands that the provider has not taken at most.
-const PROVIDER_COMMANDS: usize = 4_096;
 /// Jobs that the writer has not done at most; the feed waits then.
 const WRITER_JOBS: usize = 256;
 /// Answers of background fetches that wait at most.
@@ -88,6 +87,12 @@ pub(super) enum Verdict {
 struct Link {
     commands: mpsc::Sender<FeedCommand>,
     events: ReadyChunks<BoxStream<'static, FeedEvent>>,
+}
+
+impl Link {
+    fn new(commands: mpsc::Sender<FeedCommand>, events: BoxStream<'static, FeedEvent>) -> Self {
+        Self { commands, events: events.ready_chunks(BATCH) }
+    }
 }
 
 /// The feed and all that it follows.
@@ -196,8 +201,8 @@ impl FeedTask {
         }
         loop {
             let due = self.due();
-            // Where nothing more can be kept, the feed is not read: what is missed is an outage.
             let has_room = self.standing.borrow_and_update().has_room;
+            self.hold(has_room).await;
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => break,
@@ -216,7 +221,7 @@ impl FeedTask {
                     self.take_rerolled(rerolled).await;
                 }
                 Some(fetched) = self.fetched.recv(), if has_room => self.take_fetched(fetched).await,
-                events = next_events(&mut self.link), if has_room => match events {
+                events = next_events(&mut self.link) => match events {
                     Some(events) => self.take_events(events).await,
                     None => self.link_ended().await,
                 },
@@ -266,21 +271,13 @@ impl FeedTask {
             return;
         }
         self.started = true;
-        let (commands, received) = mpsc::channel(PROVIDER_COMMANDS);
-        let events = self.parts.quotes.feed(received).ready_chunks(BATCH);
-        self.link = Some(Link { commands, events });
-        self.link_is_idle = true;
+        self.connect();
         self.hub.put_feed(|feed| {
             feed.connection = Connection::Idle;
             (feed.last_error, feed.refused) = (None, false);
         });
-        let followed: Vec<Symbol> = self.symbols.keys().cloned().collect();
-        for symbol in followed {
-            if let Some(followed) = self.symbols.get_mut(&symbol) {
-                followed.forget_refusal();
-            }
-            self.begin(&symbol);
-        }
+        self.symbols.values_mut().for_each(Followed::forget_refusal);
+        self.begin_all();
         info!("the feed started");
     }
 
@@ -361,3 +358,6 @@ async fn next_events(link: &mut Option<Link>) -> Option<Vec<FeedEvent>> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

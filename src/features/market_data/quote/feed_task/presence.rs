@@ -137,3 +137,52 @@ impl FeedTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::market_data::quote::feed_task::tests::Desk;
+    use crate::features::market_data::quote::test_bench::{Bench, at, hour, symbol};
+
+    #[tokio::test]
+    async fn the_grace_in_which_bars_still_close_is_not_heard_yet() {
+        let mut desk = Desk::joined().await;
+        let (notes, mut received) = mpsc::unbounded_channel();
+        desk.task.notes = notes;
+        let trade = desk.trade(60);
+        desk.task.manager.ticks(at(0), &[trade]);
+        desk.task.note_heard().await;
+        let Note::Heard(heard) = received.try_recv().unwrap().note else { panic!("not heard") };
+        assert_eq!(heard, [(symbol(), at(58))]);
+    }
+
+    #[tokio::test]
+    async fn what_was_heard_counts_once_all_that_was_decided_before_is_stored() {
+        let bench = Bench::start().await;
+        let ledger = bench.parts.ledger.clone();
+        let (notes, to_note) = mpsc::unbounded_channel();
+        let taking = bench.parts.lifecycle.spawn("notes", take_notes(ledger.clone(), to_note));
+        let heard = async || ledger.facts(&hour(), at(3_600)).await.unwrap().connected;
+        let note = |note| {
+            let (stored, is_stored) = oneshot::channel();
+            notes.send(Noted { note, is_stored }).unwrap();
+            stored
+        };
+        drop(note(Note::Back(symbol(), at(0))));
+        let stored = note(Note::Heard(vec![(symbol(), at(600))]));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let before = heard().await;
+        stored.send(()).unwrap();
+        // A writer that is gone has stored nothing.
+        drop(note(Note::Heard(vec![(symbol(), at(1_200))])));
+        drop(notes);
+        taking.await.unwrap().unwrap();
+        let after = heard().await;
+        assert_ne!(before, after);
+        let range = |until| BarRange::new(at(0), at(until)).unwrap();
+        assert!(after.covers(range(600)) && !after.covers(range(601)), "{after:?}");
+        assert!(!before.covers(range(600)), "{before:?}");
+    }
+}

@@ -235,6 +235,30 @@ fn a_bar_that_is_closed_in_the_database_is_not_closed_again() {
 }
 
 #[test]
+fn what_the_provider_corrected_stays_so_over_a_restart() {
+    let mut desk = Desk::new(FeedClock::Event, CRYPTO);
+    desk.step("2024-01-10T00:00:00", &[desk.tick("2024-01-10T10:30:10", 8.0, 1.0)]);
+    let kept = desk.manager.take_snapshot().remove(0);
+    let said = values(8.0, 9.0, 8.0, 9.0, 4.0);
+    let stored = StoredBar::with_revision(at("2024-01-10T10:30:00"), said, 2, BarSource::Repair);
+    desk.manager = BarManager::new(desk.manager.rules());
+    desk.id = desk.manager.restore(&kept, &session(CRYPTO), &[(M1, stored)]);
+    desk.manager.move_time(at("2024-01-10T10:31:02"), desk.id, at("2024-01-10T10:31:02"));
+    desk.step("2024-01-10T10:31:02", &[desk.tick("2024-01-10T10:30:50", 10.0, 1.0)]);
+    assert!(desk.revised().is_empty(), "{:?}", desk.revised());
+    assert_eq!(desk.manager.counts().outranked, 1);
+}
+
+#[test]
+fn a_trade_from_before_the_join_is_the_seeds() {
+    let mut desk = joined(FeedClock::Event);
+    let before = desk.forming(H1);
+    desk.step("2024-01-10T10:30:20", &[desk.tick("2024-01-10T10:29:50", 99.0, 1.0)]);
+    assert_eq!((desk.manager.counts().too_late, desk.refetched()), (1, Vec::new()));
+    assert_eq!(desk.forming(H1), before);
+}
+
+#[test]
 fn a_seed_after_a_restart_fills_what_was_missed() {
     let mut desk = joined(FeedClock::Wall);
     seed(&mut desk);

@@ -1,0 +1,77 @@
+//! What the writer takes in, and when it may end.
+
+use tokio::time::{Instant, pause, timeout};
+
+use super::*;
+use crate::domain::ohlcv::BarSource;
+use crate::features::market_data::quote::hub::Hub;
+use crate::features::market_data::quote::job::Decided;
+use crate::features::market_data::quote::meter::Meter;
+use crate::features::market_data::quote::test_bench::{Bench, at, bar, hour};
+
+/// Longer than it may take to give up.
+const LONG: Duration = Duration::from_mins(10);
+
+fn writer(bench: &Bench) -> (Writer, watch::Receiver<Standing>) {
+    let (told, standing) = watch::channel(Standing::default());
+    let (rerolled, _) = mpsc::unbounded_channel();
+    let scribe = Scribe::new(&bench.parts, Hub::new(1, 0), rerolled, Meter::new());
+    (Writer::new(scribe, &bench.parts, told), standing)
+}
+
+async fn away(bench: &Bench) {
+    bench.parts.database.close().await;
+    let error = bench.parts.database.ping().await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+}
+
+/// A way to the writer, filled with so many jobs.
+async fn jobs(count: usize) -> (mpsc::Sender<Job>, mpsc::Receiver<Job>) {
+    let (sender, jobs) = mpsc::channel(count);
+    for _ in 0..count {
+        let bar = bar(1.0, 1, BarSource::Ticks);
+        let decided = Decided::Bar { series: hour(), bar, old: None };
+        sender.send(Job::Decided(vec![decided])).await.unwrap();
+    }
+    (sender, jobs)
+}
+
+#[tokio::test]
+async fn it_ends_when_all_is_written() {
+    let bench = Bench::start().await;
+    let (writer, standing) = writer(&bench);
+    let (_, work) = jobs(3).await;
+    writer.run(work).await;
+    let stored = bench.parts.database.bars().stretch(&hour(), at(0), at(0)).await.unwrap();
+    assert_eq!(stored.len(), 1);
+    assert_eq!(*standing.borrow(), Standing::default());
+}
+
+#[tokio::test]
+async fn without_a_database_and_a_spool_it_takes_no_more_than_fits() {
+    let bench = Bench::start().await;
+    let (writer, mut standing) = writer(&bench);
+    away(&bench).await;
+    let (sender, work) = jobs(4_000).await;
+    pause();
+    let running = bench.parts.lifecycle.spawn("writer", writer.run(work));
+    standing.wait_for(|standing| !standing.has_room && standing.is_behind).await.unwrap();
+    tokio::time::sleep(LONG).await;
+    let taken = sender.capacity();
+    assert!((2_048..2_200).contains(&taken), "{taken}");
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_stop_without_a_database_and_a_spool_ends_after_a_few_tries_however_much_is_left() {
+    let bench = Bench::start().await;
+    let (writer, standing) = writer(&bench);
+    away(&bench).await;
+    bench.parts.lifecycle.stop();
+    let (_, work) = jobs(3_000).await;
+    pause();
+    let begun = Instant::now();
+    timeout(LONG, writer.run(work)).await.expect("it gives up");
+    assert!(begun.elapsed() >= RETRY_EVERY, "and not at once");
+    assert!(standing.borrow().is_behind, "what is left is not taken for written");
+}
