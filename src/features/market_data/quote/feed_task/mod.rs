@@ -6,6 +6,8 @@ mod fetch;
 mod flow;
 mod followed;
 mod joining;
+#[cfg(test)]
+mod model;
 mod owed;
 mod presence;
 mod repairs;
@@ -107,6 +109,10 @@ pub(super) struct FeedTask {
     standing: watch::Receiver<Standing>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
+    /// How often symbols were looked up.
+    lookups: u64,
+    /// How often bars were rolled up again.
+    rerolls: u64,
     /// No symbol that was let go had a quote of a higher sequence: who comes back goes on there.
     last_sequence: u64,
     names: HashMap<SymbolId, Symbol>,
@@ -166,6 +172,8 @@ impl FeedTask {
             copies,
             standing,
             symbols: HashMap::new(),
+            lookups: 0,
+            rerolls: 0,
             names: HashMap::new(),
             link: None,
             started: false,
