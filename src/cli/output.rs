@@ -3,7 +3,9 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
+};
 use serde::Serialize;
 
 use super::failure::ClosedPipe;
@@ -90,6 +92,8 @@ pub(super) enum Align {
     Left,
     /// Numbers.
     Right,
+    /// Numbers that are mostly 0: on a terminal the column is only shown where one is not.
+    Count,
 }
 
 /// Whether a number is good news, where there are colours.
@@ -171,14 +175,25 @@ impl Rows {
         if !terminal && let Some(first) = table.column_mut(0) {
             first.set_padding((0, 1));
         }
+        for column in (0..self.columns.len()).filter(|column| terminal && self.is_idle(*column)) {
+            if let Some(column) = table.column_mut(column) {
+                column.set_constraint(ColumnConstraint::Hidden);
+            }
+        }
         table
+    }
+
+    /// Whether a column counts, and counted nothing.
+    fn is_idle(&self, column: usize) -> bool {
+        let counts = self.columns.get(column).is_some_and(|(_, align)| *align == Align::Count);
+        counts && self.rows.iter().all(|row| row.texts.get(column).is_none_or(|text| text == "0"))
     }
 }
 
 fn cell(text: &str, align: Align) -> Cell {
     let alignment = match align {
         Align::Left => CellAlignment::Left,
-        Align::Right => CellAlignment::Right,
+        Align::Right | Align::Count => CellAlignment::Right,
     };
     Cell::new(text).set_alignment(alignment)
 }

@@ -8,6 +8,7 @@ const TICK: Duration = Duration::from_millis(100);
 const BAR: &str = "{msg:<28} {wide_bar} {human_pos:>9} of {human_len} bars";
 const SYNC: &str = "{msg:<28} {wide_bar} {human_pos:>9} of {human_len} bars ({elapsed})";
 const COUNTER: &str = "{msg:<28} {spinner} {human_pos} bars ({elapsed})";
+const TOTAL: &str = "{pos:>3} of {len} symbols ({elapsed}) {wide_msg}";
 const SPINNER: &str = "{msg:<28} {spinner} {elapsed}";
 
 /// A bar up to `total` bars.
@@ -33,6 +34,12 @@ pub(super) fn synced(shown: &ProgressBar, fetched: u64, expected: Option<u64>) {
     shown.set_position(fetched);
 }
 
+/// How many of `count` symbols are done.
+pub(super) fn total(count: usize) -> ProgressBar {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    ProgressBar::new(count).with_style(style(TOTAL))
+}
+
 /// Something that moves while the server works.
 pub(super) fn spinner(name: String) -> ProgressBar {
     ProgressBar::no_length().with_style(style(SPINNER)).with_message(name)
@@ -55,7 +62,7 @@ mod tests {
 
     #[test]
     fn every_template_is_right() {
-        for template in [BAR, SYNC, COUNTER, SPINNER] {
+        for template in [BAR, SYNC, COUNTER, SPINNER, TOTAL] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use indicatif::{MultiProgress, ProgressBar};
 
 use super::client::{Client, ClientOptions};
@@ -13,7 +13,7 @@ use super::follow_sync::follow_sync;
 use super::key::{CallKey, KeyOption};
 use super::names::{self, interval_parser};
 use super::output::Output;
-use super::progress::{moving, spinner};
+use super::progress::{moving, spinner, total};
 use super::sync_report::{Outcome, print};
 use crate::domain::shared::Interval;
 use crate::proto::v1::StartSyncRequest;
@@ -68,9 +68,14 @@ impl Sync {
             return self::detach(&client, requests, &keys).await;
         }
         let progress = MultiProgress::new();
+        let all = (requests.len() > AT_ONCE).then(|| progress.add(total(requests.len())));
         let syncs = requests.into_iter().zip(&keys).map(|(request, key)| {
-            let spinner = progress.add(spinner(format!("{} {interval}", request.symbol)));
-            one(&client, request, key, spinner)
+            let spinner = spinner(format!("{} {interval}", request.symbol));
+            let shown = match &all {
+                Some(all) => progress.insert_before(all, spinner),
+                None => progress.add(spinner),
+            };
+            one(&client, request, key, shown).inspect(|outcome| ended(all.as_ref(), outcome))
         });
         let outcomes: Vec<_> = futures::stream::iter(syncs).buffered(AT_ONCE).collect().await;
         progress.clear().context("cannot write to the terminal")?;
@@ -96,6 +101,15 @@ async fn one(
     let result = result.await;
     shown.finish_and_clear();
     Outcome { symbol, interval, result }
+}
+
+/// Counts a sync that has ended.
+fn ended(all: Option<&ProgressBar>, outcome: &Outcome) {
+    let Some(all) = all else { return };
+    all.inc(1);
+    if let Err(error) = &outcome.result {
+        all.set_message(format!("last failed: {} ({})", outcome.symbol, error.code));
+    }
 }
 
 /// Starts syncs and prints their ids.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::failure::{CallError, complain};
 use super::names::{history_end_text, interval_text, sync_state_text};
 use super::output::{Align, Output, Rows};
-use super::times::{show_duration, show_time};
+use super::times::{show_duration, show_minute, show_time};
 use crate::proto::v1::SyncResult;
 
 /// How the sync of one symbol ended.
@@ -46,18 +46,18 @@ fn tell_failures(outcomes: &[Outcome], told: bool) -> ExitCode {
 }
 
 fn table(outcomes: &[Outcome]) -> Rows {
-    use Align::{Left, Right};
+    use Align::{Count, Left, Right};
     let mut rows = Rows::new(&[
         ("symbol", Left),
         ("interval", Left),
         ("fetched", Right),
         ("inserted", Right),
-        ("updated", Right),
-        ("unchanged", Right),
-        ("rejected", Right),
+        ("updated", Count),
+        ("unchanged", Count),
+        ("rejected", Count),
         ("total", Right),
-        ("first", Left),
-        ("last", Left),
+        ("first (UTC)", Left),
+        ("last (UTC)", Left),
         ("elapsed", Right),
         ("history", Left),
     ]);
@@ -72,10 +72,10 @@ fn table(outcomes: &[Outcome]) -> Rows {
             result.bars_unchanged.to_string(),
             result.bars_rejected.to_string(),
             result.total_bars.to_string(),
-            show_time(result.first_bar_time),
-            show_time(result.last_bar_time),
+            show_minute(result.first_bar_time),
+            show_minute(result.last_bar_time),
             show_duration(result.elapsed),
-            end.unwrap_or("more may exist").to_owned(),
+            end.unwrap_or("more").to_owned(),
         ]);
     }
     rows

@@ -59,6 +59,12 @@ pub(super) fn show_time(time: Option<PbTimestamp>) -> String {
     from_pb(time).map(|time| time.to_string()).unwrap_or_default()
 }
 
+/// The minute of a time in UTC, as in `2024-01-31 09:30`; empty where there is no time.
+pub(super) fn show_minute(time: Option<PbTimestamp>) -> String {
+    let minute = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M").to_string();
+    from_pb(time).map(minute).unwrap_or_default()
+}
+
 /// A length of time of the server's, as people read it: `1s 250ms`; empty where there is none.
 pub(super) fn show_duration(duration: Option<PbDuration>) -> String {
     let read = |duration| {

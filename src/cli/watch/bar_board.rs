@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::super::names::{bar_source_text, bar_state_text, interval_text};
 use super::super::output::{Align, Rows, Tone};
-use super::super::times::from_pb;
+use super::super::times::show_minute;
 use super::bar_text::gap_line;
 use super::follow::Heard;
 use super::quote_text::{draining_line, symbol_error_line};
@@ -125,10 +125,9 @@ impl Board for BarBoard {
 
 /// What fits beside each other on a terminal: `bars` and `--json` tell the rest.
 fn cells(bar: &Bar) -> [String; 8] {
-    let opened = from_pb(bar.open_time);
     let state = bar_state_text(bar.state);
     [
-        opened.map(|time| time.strftime("%Y-%m-%d %H:%M").to_string()).unwrap_or_default(),
+        show_minute(bar.open_time),
         bar.open.to_string(),
         bar.high.to_string(),
         bar.low.to_string(),

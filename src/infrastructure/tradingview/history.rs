@@ -1,6 +1,8 @@
 //! History page by page: one chart session a request, the next page asked for when the last one
 //! was taken.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use futures::stream;
 use jiff::Timestamp;
@@ -16,7 +18,7 @@ use crate::common::metrics::{outcome_of, timed};
 use crate::common::tracing::{provider_span, traced};
 use crate::domain::shared::Series;
 use crate::infrastructure::interfaces::{
-    HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream,
+    HistoryDepth, HistoryEnd, HistoryPage, HistoryProvider, HistoryRequest, HistoryStream, Phase,
     ProviderError, RawBar,
 };
 
@@ -86,12 +88,15 @@ impl Pages {
         }
         let patience = self.session.config().history_timeout;
         let first = self.chart.is_none();
-        let reply = match (&mut self.chart, self.oldest) {
-            (Some(chart), Some(oldest)) => chart.older(oldest, count, patience).await?,
-            (chart, _) => {
-                let chart = chart.insert(self.session.chart(&self.series.symbol).await?);
-                chart.newest(self.series.interval, count, patience).await?
+        let asked = match (&mut self.chart, self.oldest) {
+            (Some(chart), Some(oldest)) => chart.older(oldest, count, patience).await,
+            _ => self.newest(count, patience).await,
+        };
+        let reply = match asked {
+            Err(ProviderError::Unavailable { phase: Phase::History, .. }) => {
+                self.once_more(count, patience).await?
             }
+            answer => answer?,
         };
         // An instrument without bars yet is described all the same, by an empty last page.
         if first && reply.bars.is_empty() && reply.symbol.is_none() {
@@ -99,6 +104,31 @@ impl Pages {
             return Err(ProviderError::NoData { provider: PROVIDER, symbol, detail });
         }
         Ok(Some(self.page(reply)))
+    }
+
+    async fn newest(&mut self, count: u32, patience: Duration) -> Result<Reply, ProviderError> {
+        let chart = self.chart.insert(self.session.chart(&self.series.symbol).await?);
+        chart.newest(self.series.interval, count, patience).await
+    }
+
+    /// The page that a connection took with it when it ended. Requests share connections, and the
+    /// trouble of one may end it for all: each gets one of its own, and pages back to where it was.
+    async fn once_more(&mut self, count: u32, patience: Duration) -> Result<Reply, ProviderError> {
+        let chart = self.chart.insert(self.session.chart_alone(&self.series.symbol).await?);
+        let interval = self.series.interval;
+        let Some(oldest) = self.oldest else {
+            return chart.newest(interval, count, patience).await;
+        };
+        let mut reply = chart.newest(interval, PAGE_BARS, patience).await?;
+        while let Some(reached) = reply.bars.first().map(|bar| bar.open_time)
+            && reached >= oldest
+            && reply.end.is_none()
+        {
+            let count = if reached == oldest { count } else { PAGE_BARS };
+            reply = chart.older(reached, count, patience).await?;
+        }
+        reply.bars.retain(|bar| bar.open_time < oldest);
+        Ok(Reply { symbol: None, ..reply })
     }
 
     fn page(&mut self, reply: Reply) -> (HistoryPage, bool) {

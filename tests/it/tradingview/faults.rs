@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::{join, join_all};
-use pocketquant::infrastructure::interfaces::{HistoryDepth, Phase, ProviderError};
+use pocketquant::infrastructure::interfaces::{HistoryDepth, HistoryPage, Phase, ProviderError};
 use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::infrastructure::tradingview::TradingViewConfig;
 use serde_json::json;
@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use super::script::{Client, Connection, Server, both, frame, loading, rows, update, within};
 
 const SHORT: Duration = Duration::from_millis(500);
+/// In seconds.
+const DAY: i64 = 86_400;
 
 fn impatient(server: &Server) -> Client {
     Client::new(TradingViewConfig { history_timeout: SHORT, ..server.config() })
@@ -159,7 +161,7 @@ async fn a_dead_link_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_cut_fails_what_is_under_way_and_the_next_request_reconnects() {
+async fn a_page_that_is_cut_off_is_paged_back_to_once_and_the_next_request_reconnects() {
     let server = Server::start().await;
     let client = server.client();
     let mut pages = client.history("NYSE:IBM", HistoryDepth::Full);
@@ -170,12 +172,32 @@ async fn a_cut_fails_what_is_under_way_and_the_next_request_reconnects() {
     })
     .await;
     assert!(first.unwrap().is_ok());
-    let (second, ()) = both(pages.next(), async {
+    let (second, mut connection) = both(pages.next(), async {
         connection.expect("request_more_data").await;
+        drop(connection);
+        let mut connection = server.greet().await;
+        // One bar newer than the page before, then that and one older one at a time.
+        let session = connection.serve_from(1_600_000_000 + 5 * DAY, 6).await;
+        connection.expect("request_more_data").await;
+        connection.bars(&session, &rows(1_600_000_000, 11), &json!({})).await;
+        connection.expect("request_more_data").await;
+        connection.bars(&session, &rows(1_600_000_000 - 3 * DAY, 14), &json!({})).await;
+        connection
+    })
+    .await;
+    let opened = |page: HistoryPage| -> Vec<i64> {
+        page.bars.iter().map(|bar| (bar.open_time.as_second() - 1_600_000_000) / DAY).collect()
+    };
+    assert_eq!(opened(second.unwrap().unwrap()), [-3, -2, -1], "no bar twice");
+    let (third, ()) = both(pages.next(), async {
+        connection.expect("request_more_data").await;
+        drop(connection);
+        let mut connection = server.greet().await;
+        connection.request().await;
         drop(connection);
     })
     .await;
-    unavailable(&second.unwrap().unwrap_err(), Phase::History);
+    unavailable(&third.unwrap().unwrap_err(), Phase::History);
     assert!(pages.next().await.is_none(), "an error ends the stream");
     let (page, _) =
         both(client.page("NYSE:IBM"), async { server.greet().await.serve(10).await }).await;
@@ -183,17 +205,21 @@ async fn a_cut_fails_what_is_under_way_and_the_next_request_reconnects() {
 }
 
 #[tokio::test]
-async fn garbage_fails_all_that_is_under_way_and_drops_the_connection() {
+async fn garbage_drops_the_connection_and_twice_fails_all_that_is_under_way() {
     for garbage in ["garbage", "~m~2~m~{]", r#"~m~99~m~{"m":"timesc"#, "~m~99999999999~m~{}"] {
         let server = Server::start().await;
         let client = server.client();
         let requests = join_all(["NYSE:A", "NYSE:B"].map(|symbol| client.page(symbol)));
         let (pages, ()) = both(requests, async {
-            let mut connection = server.greet().await;
-            connection.request().await;
-            connection.request().await;
-            connection.raw(garbage.to_owned()).await;
-            connection.closed().await;
+            // The second time each is alone.
+            for requests in [2, 1, 1] {
+                let mut connection = server.greet().await;
+                for _ in 0..requests {
+                    connection.request().await;
+                }
+                connection.raw(garbage.to_owned()).await;
+                connection.closed().await;
+            }
         })
         .await;
         for page in pages {
@@ -203,19 +229,24 @@ async fn garbage_fails_all_that_is_under_way_and_drops_the_connection() {
 }
 
 #[tokio::test]
-async fn a_message_of_100_mb_ends_the_connection_and_the_next_request_has_a_new_one() {
+async fn a_message_of_100_mb_ends_the_connection_and_all_on_it_have_one_of_their_own() {
     let server = Server::start().await;
     let client = server.client();
-    let (page, ()) = both(client.page("NYSE:IBM"), async {
+    let requests = join_all(["NYSE:A", "NYSE:B"].map(|symbol| client.page(symbol)));
+    let (pages, ()) = both(requests, async {
         let mut connection = server.greet().await;
         connection.request().await;
+        connection.request().await;
         connection.raw_in_vain(frame(&"x".repeat(100 << 20))).await;
+        drop(connection);
+        for _ in 0..2 {
+            let mut connection = server.greet().await;
+            connection.serve(10).await;
+            connection.closed().await;
+        }
     })
     .await;
-    unavailable(&page.unwrap_err(), Phase::History);
-    let (page, _) =
-        both(client.page("NYSE:IBM"), async { server.greet().await.serve(10).await }).await;
-    assert!(page.is_ok());
+    assert!(pages.iter().all(Result::is_ok), "{pages:?}");
 }
 
 #[tokio::test]

@@ -224,6 +224,8 @@ async fn a_slow_consumer_slows_the_reading_and_loses_nothing() {
     const MESSAGES: u32 = 20_000;
     let server = Server::start().await;
     let (mut feed, mut connection, session) = Feed::connected(&server, &["NYSE:IBM"]).await;
+    connection.say(&completed(&session, "NYSE:IBM")).await;
+    feed.complete("NYSE:IBM").await;
     let sent = AtomicU32::new(0);
     let padding = "x".repeat(2_000);
     let sending = async {

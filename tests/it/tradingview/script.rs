@@ -211,9 +211,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Answers a whole request with `count` bars.
     pub async fn serve(&mut self, count: i64) -> String {
+        self.serve_from(1_600_000_000, count).await
+    }
+
+    /// Answers a whole request with `count` bars from `first` (seconds) on.
+    pub async fn serve_from(&mut self, first: i64, count: i64) -> String {
         let (session, symbol, _) = self.request().await;
         self.resolved(&session, &symbol).await;
-        self.bars(&session, &rows(1_600_000_000, count), &json!({})).await;
+        self.bars(&session, &rows(first, count), &json!({})).await;
         session
     }
 

@@ -92,6 +92,18 @@ impl Session {
         }
     }
 
+    /// A fresh chart session on a connection that it has to itself, which ends with it.
+    pub(super) async fn chart_alone(&self, symbol: &Symbol) -> Result<Chart, ProviderError> {
+        let connected = self.inner.stopping.run_until_cancelled(self.inner.connect());
+        let link = connected.await.unwrap_or_else(|| Err(stopped()))?;
+        let chart = link.open(symbol).map_err(|refusal| match refusal {
+            Refusal::Closed(error) => error,
+            Refusal::Full => errors::unavailable(Phase::History, "no chart session is to be had"),
+        })?;
+        link.retire();
+        Ok(chart)
+    }
+
     /// Connects in a task of its own: whoever waits may go away without harm to the others.
     fn start_dialing(&self, state: &mut State) -> Dialing {
         let (result, dialing) = oneshot::channel();
@@ -104,6 +116,7 @@ impl Session {
                 () = inner.stopping.cancelled() => Err(stopped()),
                 outcome = inner.connect() => outcome,
             };
+            let outcome = outcome.map(|link| inner.state().current = Some(link));
             // Nobody may be left to hear it.
             drop(result.send(outcome));
         }));
@@ -112,7 +125,7 @@ impl Session {
 }
 
 impl Inner {
-    async fn connect(&self) -> Result<(), ProviderError> {
+    async fn connect(&self) -> Result<Link, ProviderError> {
         self.backoff.wait(self.config.history_timeout).await?;
         let token = self.dialer.auth().token().await.map_err(|error| self.login_failed(error))?;
         let dialed = self.dialer.dial(&token).await;
@@ -126,10 +139,9 @@ impl Inner {
             stopping: self.stopping.clone(),
             useful: false,
         };
-        self.state().current = Some(link);
         self.tasks.spawn(actor.run());
         tracing::debug!(provider = super::PROVIDER, "connected to {}", self.dialer.host());
-        Ok(())
+        Ok(link)
     }
 
     /// Refusals are remembered where they are made; what is left is network trouble.
