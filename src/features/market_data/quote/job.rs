@@ -45,5 +45,7 @@ pub(super) enum Decided {
         range: BarRange,
         /// How far.
         until: Timestamp,
+        /// Which of all roll-ups.
+        number: u64,
     },
 }

@@ -31,7 +31,7 @@ impl Children {
         let stored = self.database.bars().stretch(series, range.open(), range.open()).await?;
         let (series, stored) = (series.clone(), stored.first().copied());
         let values = self.total(&series, range, until).await?;
-        Ok(Rerolled { series, range, until, values, stored })
+        Ok(Rerolled { series, range, until, values, stored, number: 0 })
     }
 
     async fn total(

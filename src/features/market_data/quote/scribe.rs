@@ -193,9 +193,9 @@ impl Scribe {
     async fn rerolled(&self, decided: &[Decided]) -> Result<Vec<Rerolled>, DatabaseError> {
         let mut rerolled = Vec::new();
         for each in decided {
-            let Decided::Reroll { series, range, until } = each else { continue };
+            let Decided::Reroll { series, range, until, number } = each else { continue };
             match self.ledger.within(self.children.reroll(series, *range, *until)).await {
-                Ok(done) => rerolled.push(done),
+                Ok(done) => rerolled.push(Rerolled { number: *number, ..done }),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => warn!(%series, %error, "a bar of {series} cannot be rolled up again"),
             }

@@ -33,6 +33,8 @@ struct Form {
     refetches: Vec<Range>,
     repairs: Vec<(String, Range)>,
     #[serde(default)]
+    cut: Option<i64>,
+    #[serde(default)]
     owed: Vec<(String, Range)>,
     #[serde(default)]
     logged_from: Option<i64>,
@@ -111,6 +113,7 @@ pub(super) fn encode(kept: &Kept) -> Bytes {
             .collect(),
         refetches: snapshot.refetches.iter().copied().map(range).collect(),
         repairs: bars(&kept.owed),
+        cut: snapshot.cut.map(time),
         owed: bars(&snapshot.owed),
         logged_from: kept.logged_from.map(time),
         saved_at: time(kept.saved_at),
@@ -143,6 +146,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Kept> {
         floor: read_time(form.floor),
         joined: form.joined.and_then(read_range),
         doubt: form.doubt.map(|(from, to)| (read_time(from), read_time(to))),
+        cut: form.cut.map(read_time),
         owed: read_bars(form.owed)?,
         forgotten: read_time(form.forgotten),
         days: days.collect::<Option<_>>()?,

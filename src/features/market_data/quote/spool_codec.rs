@@ -33,10 +33,21 @@ enum Form {
 
 #[derive(Serialize, Deserialize)]
 enum DecidedForm {
-    Bar { series: SeriesForm, range: Range, bar: Told, old: Option<Told> },
+    Bar {
+        series: SeriesForm,
+        range: Range,
+        bar: Told,
+        old: Option<Told>,
+    },
     IntervalClosed(SeriesForm, i64),
     Gap(String, i64, i64),
-    Reroll { series: SeriesForm, range: Range, until: i64 },
+    Reroll {
+        series: SeriesForm,
+        range: Range,
+        until: i64,
+        #[serde(default)]
+        number: u64,
+    },
 }
 
 /// Symbol and interval.
@@ -105,9 +116,12 @@ fn one(decided: &Decided) -> Option<DecidedForm> {
         }
         // It is in the log, and told from there.
         Decided::Live(LiveChange::Stored(..)) => return None,
-        Decided::Reroll { series: of, range: bar, until } => {
-            DecidedForm::Reroll { series: series(of), range: range(*bar), until: time(*until) }
-        }
+        Decided::Reroll { series: of, range: bar, until, number } => DecidedForm::Reroll {
+            series: series(of),
+            range: range(*bar),
+            until: time(*until),
+            number: *number,
+        },
     })
 }
 
@@ -128,10 +142,11 @@ fn read_one(form: DecidedForm) -> Option<Decided> {
             let (from, to): (Timestamp, Timestamp) = (read_time(from), read_time(to));
             Decided::Live(LiveChange::Gap(Symbol::parse(&symbol).ok()?, from, to))
         }
-        DecidedForm::Reroll { series, range, until } => Decided::Reroll {
+        DecidedForm::Reroll { series, range, until, number } => Decided::Reroll {
             series: read_series(&series)?,
             range: read_range(range)?,
             until: read_time(until),
+            number,
         },
     })
 }
@@ -177,7 +192,7 @@ mod tests {
             },
             Decided::Live(LiveChange::IntervalClosed(series.clone(), at(120))),
             Decided::Live(LiveChange::Gap(symbol(), at(1), at(2))),
-            Decided::Reroll { series: series.clone(), range, until: at(90) },
+            Decided::Reroll { series: series.clone(), range, until: at(90), number: 3 },
         ];
         let jobs = [
             Job::Decided(decided),

@@ -43,6 +43,9 @@ impl Track {
             self.unsaved = true;
             self.tell(out);
         }
+        for range in std::mem::take(&mut self.unrolled) {
+            self.reroll_behind(range, out);
+        }
         for range in std::mem::take(&mut self.refetches) {
             self.ask_again(Interval::M1, range, out);
         }

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use super::change::BarChange;
 use super::minute::MinuteBar;
 use super::rolled::{Rolled, joined};
-use super::rules::{BarRules, before};
+use super::rules::{BarRules, FeedClock, before};
 use super::track::{Track, is_period};
 use crate::domain::ohlcv::{BarRange, Ohlcv};
 use crate::domain::quote::Quote;
+use crate::domain::shared::Interval;
 
 /// Daily bars kept of a seed: two months.
 const MAX_DAYS: usize = 62;
@@ -50,24 +51,30 @@ impl Track {
     /// The feed joined, or joined again, at `now`.
     pub(super) fn join(&mut self, now: Timestamp, point: &JoinPoint, rules: &BarRules) {
         let last_minute = self.last_tick.and_then(|time| self.base.bar_at(time));
-        let goes_on = point.time.zip(last_minute).is_some_and(|(time, bar)| bar.contains(time));
-        if !goes_on || self.volume.last().is_none() {
+        if !self.catch_up(point, last_minute) {
             self.volume.rebase(point.volume, point.time, point.before_first_trade);
         }
         self.event_time = self.event_time.max(point.time);
         let restored = std::mem::take(&mut self.restored);
         let clock = self.clock(now, rules);
-        if let (true, Some(last), Some(clock)) = (restored, self.last_tick, clock) {
+        // Where no trade was seen yet, all that closed without one was.
+        let seen = self.last_tick.or(self.cursor);
+        if let (true, Some(last), Some(clock)) = (restored, seen, clock) {
             self.add_doubt(last, clock.max(last));
+            // Bars went on to close while the feed was away before the restart.
+            let cursor = self.cursor.unwrap_or(last);
+            self.refetch_closed(self.cut.unwrap_or(cursor).min(cursor), cursor, rules);
             self.leap = clock;
         }
         let traded = point.time.filter(|_| !point.before_first_trade);
         self.joined = traded.and_then(|time| self.base.bar_at(time));
         self.awaits_seed = point.seed_follows;
         if let Some(clock) = clock {
-            if self.cursor.is_none() {
-                self.floor = self.joined.map_or(Timestamp::MIN, |minute| minute.open());
+            // Before a day's first trade, the time of the last one is an earlier day's.
+            let is_of_day = !point.before_first_trade || rules.clock == FeedClock::Wall;
+            if self.cursor.is_none() && is_of_day {
                 self.begin(before(clock, rules.grace), clock);
+                self.floor = self.first_tracked();
             }
             if !point.before_first_trade {
                 let open = self.joined.filter(|minute| !self.is_closed(*minute));
@@ -75,7 +82,34 @@ impl Track {
                 self.add_doubt(from, clock);
             }
         }
+        self.cut = None;
         self.unsaved = true;
+    }
+
+    /// Where the last price was traded in the minute of the last tick, so was the volume that was
+    /// missed since; answers whether it was.
+    fn catch_up(&mut self, point: &JoinPoint, last_minute: Option<BarRange>) -> bool {
+        let Some((time, told)) = point.time.zip(point.volume) else { return false };
+        let Some(range) = last_minute.filter(|minute| minute.contains(time)) else { return false };
+        let day = self.session.trading_day_at(time).and_then(|day| self.session.day_range(day));
+        let minute = self.minutes.iter_mut().find(|minute| minute.range == range);
+        let (Some(day), Some(minute)) = (day, minute.filter(|minute| minute.is_open())) else {
+            return false;
+        };
+        if self.volume.last().is_none() {
+            return false;
+        }
+        minute.add_step(self.volume.step(told, time, day));
+        true
+    }
+
+    /// Where the bars begin that the feed makes, at the first join: those before are not its own.
+    fn first_tracked(&self) -> Timestamp {
+        match self.joined {
+            Some(minute) if self.is_closed(minute) => self.cursor.unwrap_or(Timestamp::MIN),
+            Some(minute) => minute.open(),
+            None => self.first_day(),
+        }
     }
 
     /// Makes the bars that were forming at the join complete. Bars of `seed` before the join's
@@ -140,13 +174,21 @@ impl Track {
 
     /// The feed was away in `[from, to]`, in the symbol's time: bars that overlap it are fetched
     /// again after their close, at once where they are closed.
-    pub(super) fn outage(&mut self, from: Timestamp, to: Timestamp, out: &mut Vec<BarChange>) {
+    pub(super) fn outage(
+        &mut self,
+        (from, to): (Timestamp, Timestamp),
+        rules: &BarRules,
+        out: &mut Vec<BarChange>,
+    ) {
         self.add_doubt(from, to);
         self.leap = self.leap.max(to);
         let Some(cursor) = self.cursor else { return };
         let mut doubtful = Vec::new();
         for lane in std::iter::once(&mut self.base).chain(&mut self.lanes) {
-            let Some(first) = lane.scheduled(from).filter(|first| first.open() <= to) else {
+            // A late trade may be missed, too, that a minute before would still have taken.
+            let reach =
+                if lane.interval == Interval::M1 { before(from, rules.lateness) } else { from };
+            let Some(first) = lane.scheduled(reach).filter(|first| first.open() <= to) else {
                 continue;
             };
             let last = lane.bar_at(to).map_or(to, |last| last.close());
@@ -156,6 +198,17 @@ impl Track {
         }
         for (interval, range) in doubtful {
             self.ask_again(interval, range, out);
+        }
+    }
+
+    /// The feed was away from `from` on: closed minutes up to `until` are fetched again, and those
+    /// before that a late trade would still have changed.
+    fn refetch_closed(&mut self, from: Timestamp, until: Timestamp, rules: &BarRules) {
+        let Some(cursor) = self.cursor else { return };
+        let first = self.base.scheduled(before(from, rules.lateness));
+        let since = first.map_or(cursor, |first| first.open()).max(self.floor);
+        if let Some(range) = BarRange::new(since, cursor.min(until)) {
+            self.refetch(range);
         }
     }
 }

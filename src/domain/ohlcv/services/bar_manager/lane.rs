@@ -203,6 +203,12 @@ impl Lane {
         self.bars.get_mut(index)
     }
 
+    /// Whether the bar above `minute` has it summed up already, so that it does not see it change.
+    pub(super) fn is_past(&mut self, minute: BarRange) -> bool {
+        let bar = self.find(minute.open());
+        bar.is_some_and(|bar| minute.open() < bar.until && bar.fixed.is_none())
+    }
+
     pub(super) fn settle(&mut self, minute: &MinuteBar) {
         if let Some(bar) = self.find(minute.range.open()) {
             bar.settle(minute);

@@ -92,11 +92,21 @@ impl BarManager {
         to: Timestamp,
         out: &mut Vec<BarChange>,
     ) {
-        let start = out.len();
+        let (start, rules) = (out.len(), self.rules);
         if let Some(track) = self.track_mut(id) {
-            track.outage(from, to.max(from), out);
+            track.outage((from, to.max(from)), &rules, out);
+            self.mark_pending(id.index);
         }
         sort_from(out, start);
+    }
+
+    /// The feed is away since `from`, until the next [`join`](Self::join); in the symbol's own time.
+    /// A restart before that does not forget it.
+    pub fn cut(&mut self, id: SymbolId, from: Timestamp) {
+        if let Some(track) = self.track_mut(id) {
+            track.cut = track.cut.map_or(Some(from), |known| Some(known.min(from)));
+            track.unsaved = true;
+        }
     }
 
     /// Bars of `interval` in `range` were told as [`BarChange::Refetch`] or [`BarChange::Reroll`]
@@ -263,6 +273,12 @@ impl BarManager {
             self.mark_pending(id.index);
         }
         taken
+    }
+
+    /// Whether an answer to a [`BarChange::Reroll`] of a bar is for
+    /// [`replace_head`](Self::replace_head), even where it is of the whole bar: that is in memory.
+    pub fn takes_head(&self, id: SymbolId, interval: Interval, range: BarRange) -> bool {
+        self.find(id).is_some_and(|track| track.takes_head(interval, range))
     }
 
     /// The bar of a symbol that is forming; none where there is no trade in it yet.

@@ -65,6 +65,7 @@ impl Track {
             (true, None) => {
                 self.correct(index, bar.values, told);
                 self.lanes.iter_mut().for_each(|lane| lane.repair(range));
+                self.reroll_behind(range, out);
             }
             // Another run of the feed has closed it: the bars above it that are made here have it.
             (false, Some(told)) => {
@@ -82,6 +83,7 @@ impl Track {
                 self.add_parents(range, &gone);
                 self.lanes_but(&gone).for_each(|lane| lane.repair(range));
                 self.reroll(range, |interval| gone.contains(&interval), out);
+                self.reroll_behind(range, out);
             }
         }
     }
@@ -200,6 +202,14 @@ impl Track {
         }
     }
 
+    /// `minute` changed: the bars that have it summed up already are rolled up again.
+    pub(super) fn reroll_behind(&mut self, minute: BarRange, out: &mut Vec<BarChange>) {
+        let lanes =
+            self.lanes.iter_mut().filter_map(|lane| lane.is_past(minute).then_some(lane.interval));
+        let behind: Vec<_> = lanes.collect();
+        self.reroll(minute, |interval| behind.contains(&interval), out);
+    }
+
     /// A bar that is not closed is rolled up again, as an earlier run was to do.
     pub(super) fn reroll_forming(
         &mut self,
@@ -222,6 +232,13 @@ impl Track {
     /// Bars of `interval` that open before this have children that were never stored.
     fn first_child(&self, interval: Interval) -> Timestamp {
         if is_period(interval) { self.first_day().max(self.floor) } else { self.floor }
+    }
+
+    /// Whether the bar is in memory, and is being rolled up again or is the provider's.
+    pub(super) fn takes_head(&self, interval: Interval, range: BarRange) -> bool {
+        let lane = self.lanes.iter().find(|lane| lane.interval == interval);
+        let bar = lane.and_then(|lane| lane.bars.iter().find(|bar| bar.range == range));
+        bar.is_some_and(|bar| bar.rerolling.is_some() || bar.fixed.is_some())
     }
 
     /// Replaces what the bar of `interval` in `range` came to before `until`, as asked for; answers

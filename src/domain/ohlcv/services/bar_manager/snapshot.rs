@@ -34,6 +34,8 @@ pub struct TrackSnapshot {
     pub joined: Option<BarRange>,
     /// From where to where bars are in doubt.
     pub doubt: Option<(Timestamp, Timestamp)>,
+    /// Since when the feed is away.
+    pub cut: Option<Timestamp>,
     /// Bars that an earlier run was to fetch again, after their close.
     pub owed: Vec<(Interval, BarRange)>,
     /// Bars that closed by this are no longer here.
@@ -64,6 +66,7 @@ impl Track {
             floor: self.floor,
             joined: self.joined,
             doubt: self.doubt,
+            cut: self.cut,
             owed: self.owed.clone(),
             forgotten: self.forgotten,
             days: self.days.clone(),
@@ -89,6 +92,8 @@ impl Track {
         track.floor = snapshot.floor;
         track.joined = snapshot.joined;
         track.doubt = snapshot.doubt;
+        track.leap = snapshot.doubt.map_or(Timestamp::MIN, |(_, to)| to);
+        track.cut = snapshot.cut;
         track.owed.clone_from(&snapshot.owed);
         track.forgotten = snapshot.forgotten;
         track.days.clone_from(&snapshot.days);

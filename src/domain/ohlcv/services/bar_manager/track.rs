@@ -25,6 +25,8 @@ pub(super) struct Track {
     /// How late the provider says the quotes are.
     pub(super) delay: Duration,
     pub(super) volume: CumulativeVolume,
+    /// Minutes that changed behind what a bar above them had summed up.
+    pub(super) unrolled: Vec<BarRange>,
     /// The newest time that the feed told.
     pub(super) event_time: Option<Timestamp>,
     pub(super) last_tick: Option<Timestamp>,
@@ -40,6 +42,8 @@ pub(super) struct Track {
     pub(super) doubt: Option<(Timestamp, Timestamp)>,
     /// Bars that are fetched again after their close, as an earlier run was to do.
     pub(super) owed: Vec<(Interval, BarRange)>,
+    /// Since when the feed is away, while it is.
+    pub(super) cut: Option<Timestamp>,
     /// Restored, and not joined since.
     pub(super) restored: bool,
     /// A seed was announced by a join and has not come: what it replaces stays in memory.
@@ -75,6 +79,7 @@ impl Track {
             symbol,
             delay: Duration::ZERO,
             volume: CumulativeVolume::default(),
+            unrolled: Vec::new(),
             event_time: None,
             last_tick: None,
             cursor: None,
@@ -83,6 +88,7 @@ impl Track {
             joined: None,
             doubt: None,
             owed: Vec::new(),
+            cut: None,
             restored: false,
             awaits_seed: false,
             leap: Timestamp::MIN,
@@ -193,6 +199,8 @@ impl Track {
         let Some(minute) = self.minutes.get_mut(index) else { return };
         if minute.fixed.is_some() {
             counts.outranked += 1;
+            // The provider has it by now, perhaps.
+            self.refetch(range);
             return;
         }
         minute.trade(tick.time, tick.price);
@@ -210,6 +218,7 @@ impl Track {
             for lane in &mut self.lanes {
                 lane.disturb(range);
             }
+            self.unrolled.push(range);
         }
     }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::FeedTask;
 use super::fetch::{Fetched, Rerolled};
+use super::followed::Progress;
 use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
 use crate::domain::ohlcv::{Bar, BarRange};
 use crate::domain::quote::SymbolId;
@@ -49,10 +50,11 @@ impl FeedTask {
                     }
                 }
                 BarChange::Reroll { series, range, until } => {
-                    let followed = self.symbols.get_mut(&series.symbol);
-                    if followed.is_some_and(|followed| followed.owed.reroll(&series, range)) {
+                    self.rerolls += 1;
+                    let (followed, number) = (self.symbols.get_mut(&series.symbol), self.rerolls);
+                    if followed.is_some_and(|each| each.owed.reroll(&series, range, number)) {
                         owing.insert(series.symbol.clone());
-                        decided.push(Decided::Reroll { series, range, until });
+                        decided.push(Decided::Reroll { series, range, until, number });
                     }
                 }
                 BarChange::FormingChanged { symbol } => {
@@ -100,13 +102,15 @@ impl FeedTask {
     /// Takes in what was fetched in the background.
     pub(super) async fn take_fetched(&mut self, fetched: Fetched) {
         match fetched {
-            Fetched::Resolved(symbol, outcome) => {
-                self.resolved(symbol, outcome.map(|resolved| *resolved)).await;
+            Fetched::Resolved(lookup, outcome) => {
+                self.resolved(lookup, outcome.map(|resolved| *resolved)).await;
             }
-            Fetched::Retry(symbol) => {
-                if let Some(followed) = self.symbols.get_mut(&symbol) {
-                    followed.progress = super::followed::Progress::Waiting;
-                    self.begin(&symbol);
+            Fetched::Retry(lookup) => {
+                if let Some(followed) = self.symbols.get_mut(&lookup.symbol)
+                    && followed.awaits(&lookup)
+                {
+                    followed.progress = Progress::Waiting;
+                    self.begin(&lookup.symbol);
                 }
             }
             Fetched::Seeded { symbol, id, minutes, days } => {
@@ -145,13 +149,15 @@ impl FeedTask {
 
     /// Takes in what a bar's children come to.
     pub(super) async fn take_rerolled(&mut self, rerolled: Rerolled) {
-        let Rerolled { series, range, until, values, stored } = rerolled;
+        let Rerolled { series, range, until, values, stored, number } = rerolled;
         let interval = series.interval;
         let Some(id) = self.manager.id_of(&series.symbol) else { return };
         let owed = self.symbols.get(&series.symbol).map(|followed| &followed.owed);
-        let is_last = owed.is_some_and(|owed| owed.is_last_reroll(interval, range));
+        let is_last = owed.is_some_and(|owed| owed.is_last_reroll(interval, range, number));
         match values.filter(|_| is_last) {
-            Some(values) if until >= range.close() => {
+            Some(values)
+                if until >= range.close() && !self.manager.takes_head(id, interval, range) =>
+            {
                 let bar = RepairedBar { open_time: range.open(), values, stored };
                 self.manager.apply_repair(id, interval, &[bar], &mut self.changes);
             }
@@ -163,7 +169,7 @@ impl FeedTask {
         }
         self.advance().await;
         if let Some(followed) = self.symbols.get_mut(&series.symbol) {
-            followed.owed.rerolled(interval, range);
+            followed.owed.rerolled(interval, range, number);
         }
     }
 }

@@ -21,13 +21,21 @@ use crate::infrastructure::persistence::DatabaseError;
 /// How long is waited before a symbol is asked for again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// A symbol that is looked up, for the how manieth time of all: what an earlier look-up answers
+/// was read before the symbol's bars were kept last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::features::market_data::quote) struct Lookup {
+    pub(super) symbol: Symbol,
+    pub(super) number: u64,
+}
+
 /// What was fetched.
 #[derive(Debug)]
 pub(in crate::features::market_data::quote) enum Fetched {
     /// A symbol's session, or why there is none.
-    Resolved(Symbol, Result<Box<Resolved>, ProviderError>),
+    Resolved(Lookup, Result<Box<Resolved>, ProviderError>),
     /// A symbol is worth another try.
-    Retry(Symbol),
+    Retry(Lookup),
     /// What makes a symbol's first bars complete.
     Seeded {
         /// Whose.
@@ -65,6 +73,8 @@ pub(in crate::features::market_data::quote) struct Rerolled {
     pub(in crate::features::market_data::quote) until: Timestamp,
     /// What they come to; none where there is none.
     pub(in crate::features::market_data::quote) values: Option<Ohlcv>,
+    /// Which of all roll-ups it answers.
+    pub(in crate::features::market_data::quote) number: u64,
     /// The bar as it is stored.
     pub(in crate::features::market_data::quote) stored: Option<StoredBar>,
 }
@@ -131,13 +141,13 @@ pub(super) async fn resolve(
 /// Tries a symbol again in a while.
 pub(super) fn resolve_later(
     parts: &QuoteServiceParts,
-    symbol: Symbol,
+    lookup: Lookup,
     fetches: mpsc::Sender<Fetched>,
 ) {
     let stopping = parts.lifecycle.token();
     let task = async move {
         if stopping.run_until_cancelled(sleep(RETRY_AFTER)).await.is_some() {
-            drop(fetches.send(Fetched::Retry(symbol)).await);
+            drop(fetches.send(Fetched::Retry(lookup)).await);
         }
     };
     drop(parts.lifecycle.spawn("retry symbol", task));

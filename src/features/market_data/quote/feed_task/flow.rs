@@ -74,6 +74,7 @@ impl FeedTask {
                 true
             }
             UpdateKind::Snapshot => followed.quote.merge_snapshot(update),
+            UpdateKind::Change if !followed.is_joined() => false,
             UpdateKind::Change => match followed.quote.apply(id, update) {
                 QuoteEffect::Nothing => false,
                 QuoteEffect::Changed => true,
@@ -155,6 +156,10 @@ impl FeedTask {
         for followed in self.symbols.values_mut() {
             followed.cut_at = followed.cut_at.or(self.heard_at);
             followed.snapshot_begins = true;
+            let away = followed.away_since(&self.manager).filter(|_| followed.is_joined());
+            if let (Some(id), Some(from)) = (followed.id, away) {
+                self.manager.cut(id, from);
+            }
         }
     }
 

@@ -1,13 +1,15 @@
 //! A symbol that the feed follows, for a subscription, for streams, or both.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::Verdict;
+use super::fetch::Lookup;
 use super::owed::Owed;
 use super::seed::Days;
-use crate::domain::ohlcv::services::TrackSnapshot;
+use crate::domain::ohlcv::services::{BarManager, FeedClock, TrackSnapshot};
 use crate::domain::quote::{Quote, SymbolId};
+use crate::domain::shared::Symbol;
 use crate::features::market_data::quote::feed_state::SubscriptionState;
 use crate::infrastructure::interfaces::ProviderError;
 
@@ -37,6 +39,8 @@ pub(super) struct Followed {
     /// How many streams want it.
     pub(super) streams: usize,
     pub(super) progress: Progress,
+    /// The number of the look-up that was begun last.
+    pub(super) lookup: u64,
     pub(super) id: Option<SymbolId>,
     pub(super) quote: Quote,
     pub(super) sequence: u64,
@@ -79,6 +83,18 @@ impl Followed {
         self.progress == Progress::Resolving
     }
 
+    /// Whether this is the look-up that is under way, and not one before.
+    pub(super) fn awaits(&self, lookup: &Lookup) -> bool {
+        self.is_resolving() && self.lookup == lookup.number
+    }
+
+    /// A look-up of it begins, as the next of `all`.
+    pub(super) fn look_up(&mut self, all: &mut u64, symbol: &Symbol) -> Lookup {
+        *all += 1;
+        (self.progress, self.lookup) = (Progress::Resolving, *all);
+        Lookup { symbol: symbol.clone(), number: *all }
+    }
+
     /// The provider does not give it.
     pub(super) fn refuse(&mut self, error: &ProviderError) {
         self.progress = Progress::Refused;
@@ -99,6 +115,42 @@ impl Followed {
         (self.joined_before, self.cut_at) = (false, None);
         (self.kept, self.owed) = (None, Owed::default());
         self.id.take()
+    }
+
+    /// Whether changes are of the subscription that goes on, and not of one before.
+    pub(super) fn is_joined(&self) -> bool {
+        self.progress == Progress::Joined
+    }
+
+    /// From when to when the feed was away, at a join again at `now`, in the time of its bars: what
+    /// was read last before a cut may have been sent long before.
+    pub(super) fn missed(
+        &self,
+        manager: &BarManager,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let from = self.away_since(manager)?;
+        let to = match manager.rules().clock {
+            FeedClock::Event => self.quote.last_time?,
+            FeedClock::Wall => now.saturating_sub(self.delay()).ok()?,
+        };
+        Some((from, to.max(from)))
+    }
+
+    /// Since when nothing is known for sure.
+    pub(super) fn away_since(&self, manager: &BarManager) -> Option<Timestamp> {
+        let id = self.id?;
+        match manager.rules().clock {
+            FeedClock::Event => manager.last_tick(id),
+            FeedClock::Wall => {
+                let heard = self.cut_at.and_then(|at| at.saturating_sub(self.delay()).ok());
+                heard.into_iter().chain(manager.event_time(id)).min()
+            }
+        }
+    }
+
+    fn delay(&self) -> SignedDuration {
+        SignedDuration::try_from(self.quote.delay.unwrap_or_default()).unwrap_or_default()
     }
 
     /// Tells who waits.

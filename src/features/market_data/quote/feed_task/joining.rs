@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tracing::info;
 
-use super::fetch;
+use super::fetch::{self, Lookup};
 use super::followed::Progress;
 use super::seed::{self, Wanted};
 use super::{FeedTask, Verdict};
@@ -20,13 +20,12 @@ impl FeedTask {
     /// follow the symbol.
     pub(super) async fn resolved(
         &mut self,
-        symbol: Symbol,
+        lookup: Lookup,
         outcome: Result<fetch::Resolved, ProviderError>,
     ) {
-        let Some(followed) = self.symbols.get_mut(&symbol) else { return };
-        if followed.progress != Progress::Resolving {
-            return;
-        }
+        let followed = self.symbols.get_mut(&lookup.symbol);
+        let Some(followed) = followed.filter(|each| each.awaits(&lookup)) else { return };
+        let symbol = lookup.symbol;
         match outcome {
             Ok(resolved) => {
                 let (session, stored) = (&resolved.session, &resolved.stored);
@@ -70,15 +69,10 @@ impl FeedTask {
         if let Some(delay) = followed.quote.delay {
             self.manager.set_delay(id, delay);
         }
-        if again {
-            let event = self.options.rules.clock == FeedClock::Event;
-            let from = if event { self.manager.last_tick(id) } else { followed.cut_at };
-            let to = if event { followed.quote.last_time } else { Some(now) };
-            if let (Some(from), Some(to)) = (from, to) {
-                self.note_cut_of(symbol).await;
-                self.manager.outage(id, from, to.max(from), &mut self.changes);
-                self.gap(symbol.clone(), from, to.max(from)).await;
-            }
+        if let Some((from, to)) = followed.missed(&self.manager, now).filter(|_| again) {
+            self.note_cut_of(symbol).await;
+            self.manager.outage(id, from, to, &mut self.changes);
+            self.gap(symbol.clone(), from, to).await;
         }
         self.manager.join(now, id, &point);
         self.note_back(symbol, id).await;

@@ -7,6 +7,8 @@ mod flow;
 mod followed;
 mod hold;
 mod joining;
+#[cfg(test)]
+mod model;
 mod owed;
 mod presence;
 mod repairs;
@@ -112,6 +114,10 @@ pub(super) struct FeedTask {
     standing: watch::Receiver<Standing>,
     manager: BarManager,
     symbols: HashMap<Symbol, Followed>,
+    /// How often symbols were looked up.
+    lookups: u64,
+    /// How often bars were rolled up again.
+    rerolls: u64,
     /// No symbol that was let go had a quote of a higher sequence: who comes back goes on there.
     last_sequence: u64,
     names: HashMap<SymbolId, Symbol>,
@@ -171,6 +177,8 @@ impl FeedTask {
             copies,
             standing,
             symbols: HashMap::new(),
+            lookups: 0,
+            rerolls: 0,
             names: HashMap::new(),
             link: None,
             started: false,

@@ -27,10 +27,9 @@ struct Debt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Under way; asked for once more since where `again`.
-    Refetch {
-        again: bool,
-    },
-    Reroll,
+    Refetch { again: bool },
+    /// Asked for under this number.
+    Reroll(u64),
 }
 
 impl Owed {
@@ -58,21 +57,25 @@ impl Owed {
         self.debts.swap_remove(index).kind == Kind::Refetch { again: true }
     }
 
-    /// A bar is to be rolled up again.
-    pub(super) fn reroll(&mut self, series: &Series, range: BarRange) -> bool {
-        self.add(series, range, Kind::Reroll)
+    /// A bar is to be rolled up again, as the roll-up of this `number`, higher than all before.
+    pub(super) fn reroll(&mut self, series: &Series, range: BarRange, number: u64) -> bool {
+        self.add(series, range, Kind::Reroll(number))
     }
 
-    /// Whether no other answer to a roll-up is awaited of the bar: those before the last have not
-    /// seen all of its children.
-    pub(super) fn is_last_reroll(&self, interval: Interval, range: BarRange) -> bool {
-        let is_it = |debt: &&Debt| debt.is_of(interval, range) && debt.kind == Kind::Reroll;
-        self.debts.iter().filter(is_it).count() <= 1
+    /// Whether this is the roll-up of the bar that was asked for last: those before have not seen
+    /// all of its children, and who was let go meanwhile has not asked.
+    pub(super) fn is_last_reroll(&self, interval: Interval, range: BarRange, number: u64) -> bool {
+        let of_bar = self.debts.iter().filter(|debt| debt.is_of(interval, range));
+        let last = of_bar.filter_map(|debt| match debt.kind {
+            Kind::Reroll(number) => Some(number),
+            Kind::Refetch { .. } => None,
+        });
+        last.max() == Some(number)
     }
 
     /// A roll-up was answered.
-    pub(super) fn rerolled(&mut self, interval: Interval, range: BarRange) {
-        let is_it = |debt: &Debt| debt.is_of(interval, range) && debt.kind == Kind::Reroll;
+    pub(super) fn rerolled(&mut self, interval: Interval, range: BarRange, number: u64) {
+        let is_it = |debt: &Debt| debt.is_of(interval, range) && debt.kind == Kind::Reroll(number);
         if let Some(index) = self.debts.iter().position(is_it) {
             self.changed = true;
             self.debts.swap_remove(index);
@@ -130,24 +133,23 @@ mod tests {
     #[test]
     fn of_several_roll_ups_the_last_one_counts() {
         let (mut owed, (series, range)) = (Owed::default(), hour());
-        assert!(owed.reroll(&series, range) && owed.reroll(&series, range));
+        assert!(owed.reroll(&series, range, 7) && owed.reroll(&series, range, 8));
         assert!(owed.refetch(&series, range), "something else");
         assert_eq!(owed.list(), [(Interval::H1, range)]);
-        assert!(!owed.is_last_reroll(Interval::H1, range));
-        owed.rerolled(Interval::H1, range);
-        assert!(owed.is_last_reroll(Interval::H1, range));
-        owed.rerolled(Interval::H1, range);
+        assert!(!owed.is_last_reroll(Interval::H1, range, 7));
+        owed.rerolled(Interval::H1, range, 7);
+        assert!(owed.is_last_reroll(Interval::H1, range, 8));
+        assert!(!owed.is_last_reroll(Interval::H1, range, 6), "asked for before it was let go");
+        owed.rerolled(Interval::H1, range, 6);
+        owed.rerolled(Interval::H1, range, 8);
         assert_eq!(owed.list().len(), 1, "the fetch is still owed");
-        assert!(
-            owed.is_last_reroll(Interval::H1, range),
-            "nor does one that was not asked for hide it"
-        );
+        assert!(!owed.is_last_reroll(Interval::H1, range, 8), "once");
     }
 
     #[test]
     fn debts_are_bounded() {
         let (mut owed, (series, range)) = (Owed::default(), hour());
-        assert!((0..MOST).all(|_| owed.reroll(&series, range)));
-        assert!(!owed.reroll(&series, range));
+        assert!((0..MOST).all(|_| owed.reroll(&series, range, 1)));
+        assert!(!owed.reroll(&series, range, 2));
     }
 }

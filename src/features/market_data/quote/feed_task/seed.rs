@@ -44,7 +44,7 @@ impl Days {
     }
 
     /// Whether these are all days before the one that `time` belongs to.
-    fn reach(&self, time: Timestamp) -> bool {
+    pub(super) fn reach(&self, time: Timestamp) -> bool {
         let day = |time| self.session.trading_day_at(time);
         self.asked.and_then(day).is_some_and(|asked| day(time) == Some(asked))
     }

@@ -156,11 +156,11 @@ impl FeedTask {
         if !running || !matches!(followed.progress, Progress::Waiting) {
             return;
         }
-        followed.progress = Progress::Resolving;
-        let (symbol, fetches) = (symbol.clone(), self.fetches.clone());
+        let lookup = followed.look_up(&mut self.lookups, symbol);
+        let fetches = self.fetches.clone();
         if self.standing.borrow().is_behind {
             // What was kept of it last is not in the database yet.
-            fetch::resolve_later(&self.parts, symbol, fetches);
+            fetch::resolve_later(&self.parts, lookup, fetches);
             return;
         }
         let (parts, jobs) = (self.parts.clone(), self.jobs.clone());
@@ -173,9 +173,9 @@ impl FeedTask {
                 }
             };
             drop(timeout(KEPT_WITHIN, behind).await);
-            let outcome = fetch::resolve(&parts, &symbol).await;
+            let outcome = fetch::resolve(&parts, &lookup.symbol).await;
             // The task may be gone: then nobody wants to know.
-            drop(fetches.send(Fetched::Resolved(symbol, outcome.map(Box::new))).await);
+            drop(fetches.send(Fetched::Resolved(lookup, outcome.map(Box::new))).await);
         };
         drop(self.parts.lifecycle.spawn("resolve symbol", Box::pin(task)));
         self.show_lookups();
@@ -186,10 +186,10 @@ impl FeedTask {
         self.note_cut_of(symbol).await;
         let Some(followed) = self.symbols.get_mut(symbol) else { return };
         if is_passing(&error) {
-            followed.progress = Progress::Resolving;
+            let lookup = followed.look_up(&mut self.lookups, symbol);
             followed.error = Some(error.clone());
             self.hub.put_feed(|feed| feed.last_error = Some(error.to_string()));
-            fetch::resolve_later(&self.parts, symbol.clone(), self.fetches.clone());
+            fetch::resolve_later(&self.parts, lookup, self.fetches.clone());
         } else if self.link_is_idle && matches!(error, ProviderError::AuthRequired { .. }) {
             return self.give_up(Timestamp::now(), error).await;
         } else {

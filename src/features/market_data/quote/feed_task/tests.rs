@@ -245,7 +245,7 @@ async fn while_the_database_is_away_look_ups_and_what_was_heard_wait() {
     tokio::time::pause();
     desk.task.begin(&symbol());
     let Some(Fetched::Retry(again)) = desk.task.fetched.recv().await else { panic!("no retry") };
-    assert_eq!((again, desk.bench.provider.asked()), (symbol(), 0));
+    assert_eq!((again.symbol, desk.bench.provider.asked()), (symbol(), 0));
     assert!(matches!(desk.jobs.try_recv(), Err(TryRecvError::Empty)));
 }
 
@@ -256,13 +256,13 @@ async fn of_several_answers_to_roll_ups_the_last_counts() {
     desk.task.manager.ticks(at(0), &ticks);
     desk.task.advance().await;
     assert!(!desk.jobs().is_empty(), "the first hour is closed");
-    for _ in 0..2 {
-        assert!(desk.followed().owed.reroll(&hour(), first_hour()));
+    for number in [1, 2] {
+        assert!(desk.followed().owed.reroll(&hour(), first_hour(), number));
     }
-    for is_last in [false, true] {
+    for (number, is_last) in [(1, false), (2, true)] {
         let (series, range) = (hour(), first_hour());
         let values = Some(bar(if is_last { 9.0 } else { 5.0 }, 1, BarSource::Repair).stored.values);
-        let rerolled = Rerolled { series, range, until: at(3_600), values, stored: None };
+        let rerolled = Rerolled { series, range, until: at(3_600), values, stored: None, number };
         desk.task.take_rerolled(rerolled).await;
         let jobs = desk.jobs();
         let said = format!("{jobs:?}");

@@ -158,6 +158,11 @@ fn after_a_resubscription_the_snapshot_is_the_baseline() {
         desk.manager.join(at(time), desk.id, &point);
         desk.step(time, &[desk.total("2024-01-10T10:31:01", 8.0, 124.0)]);
         assert_eq!(desk.forming(D1).unwrap().volume(), Some(volume), "{time}");
+        assert_eq!(
+            desk.forming(M1).unwrap().volume(),
+            Some(4.0),
+            "the minute before missed the rest"
+        );
     }
 }
 
@@ -178,7 +183,7 @@ fn bars_that_overlap_an_outage_are_fetched_again() {
         closed,
         [
             (H1, at("2024-01-10T10:00:00"), at("2024-01-10T11:00:00")),
-            (M1, at("2024-01-10T10:58:00"), at("2024-01-10T11:01:00")),
+            (M1, at("2024-01-10T10:56:00"), at("2024-01-10T11:01:00")),
         ]
     );
     desk.step("2024-01-10T11:02:02", &[]);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the changes it is about")]
 
+mod away;
 mod closing;
 mod joining;
 mod late;
