@@ -26,7 +26,7 @@ impl Feed {
             }
             match change {
                 BarChange::Closed { series, bar } => {
-                    decided.push(Decided::Bar { series, bar, old: None })
+                    decided.push(Decided::Bar { series, bar, old: None });
                 }
                 BarChange::Revised { series, old, bar } => {
                     decided.push(Decided::Bar { series, bar, old: Some(old) });

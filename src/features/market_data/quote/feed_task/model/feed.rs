@@ -272,7 +272,7 @@ impl Feed {
         }
         match fetched {
             Fetched::Resolved(lookup, resolved) => {
-                self.resolved(&lookup, *resolved.unwrap(), now, store)
+                self.resolved(&lookup, *resolved.unwrap(), now, store);
             }
             Fetched::Retry(_) => {}
             Fetched::Seeded { id, minutes, days, .. } => {

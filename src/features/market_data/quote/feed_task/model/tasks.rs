@@ -47,11 +47,11 @@ impl Seeding {
             return nothing();
         }
         let Some(minutes) = self.minutes.clone() else {
-            if !self.wanted.minutes {
-                self.minutes = Some(Vec::new());
-            } else {
+            if self.wanted.minutes {
                 let Some(page) = market.history(Interval::M1, MINUTES) else { return nothing() };
                 self.minutes = Some(values(&page));
+            } else {
+                self.minutes = Some(Vec::new());
             }
             return None;
         };
@@ -117,9 +117,12 @@ pub(super) struct Repairs {
 pub(super) struct Repair {
     wanted: Vec<(BarRange, u32)>,
     ranges: Vec<BarRange>,
-    page: Option<Option<HistoryPage>>,
+    answer: Option<Answer>,
     found: Option<VecDeque<Found>>,
 }
+
+/// What the provider answered, once it did.
+struct Answer(Option<HistoryPage>);
 
 struct Found {
     range: BarRange,
@@ -164,17 +167,17 @@ impl Repairs {
             let series = Series::new(symbol.clone(), interval);
             return Some(Fetched::Repaired { series, range, bars, answered: None, done });
         }
-        match repair.page.take() {
+        match repair.answer.take() {
             None => {
                 repair.ranges = repair.wanted.iter().map(|(range, _)| *range).collect();
                 if repair.ranges.is_empty() {
                     self.series.remove(&interval);
                     return None;
                 }
-                repair.page = Some(market.history(interval, usize::MAX));
+                repair.answer = Some(Answer(market.history(interval, usize::MAX)));
             }
-            Some(page) => {
-                repair.found = Some(found(interval, page, &repair.ranges, (market, store)))
+            Some(Answer(page)) => {
+                repair.found = Some(found(interval, page, &repair.ranges, (market, store)));
             }
         }
         None

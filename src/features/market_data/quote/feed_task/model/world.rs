@@ -57,6 +57,7 @@ const STEPS: [Step; 17] = [
     Step::Crash,
 ];
 
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of one another")]
 pub(super) struct World {
     random: StdRng,
     pub(super) market: Market,
@@ -85,13 +86,17 @@ impl World {
         let (feed, store) = (Feed::new(clock, is_told), Store::new(&market));
         let mut eagerness = BTreeMap::new();
         for step in STEPS {
-            let rare =
-                match step {
-                    Step::Cut | Step::LetGo | Step::Stop | Step::Crash => {
-                        if random.random_bool(0.5) { 0.0 } else { 0.03 }
+            let is_rare = matches!(step, Step::Cut | Step::LetGo | Step::Stop | Step::Crash);
+            let rare = match is_rare.then(|| random.random_bool(0.5)) {
+                None => 1.0,
+                Some(never) => {
+                    if never {
+                        0.0
+                    } else {
+                        0.03
                     }
-                    _ => 1.0,
-                };
+                }
+            };
             eagerness.insert(step, rare * 2_f64.powf(random.random_range(-5.0..3.0)));
         }
         let mut world = Self {
@@ -132,9 +137,8 @@ impl World {
             Step::Save | Step::Crash => true,
             Step::Cut => self.connected && self.feed.is_added,
             Step::Connect => !self.connected && !self.is_stopped,
-            Step::LetGo => self.is_wanted && !self.is_stopped,
+            Step::LetGo | Step::Stop => self.is_wanted && !self.is_stopped,
             Step::Follow => !self.is_wanted || self.is_stopped,
-            Step::Stop => self.is_wanted && !self.is_stopped,
         }
     }
 
@@ -156,13 +160,7 @@ impl World {
         }
         match step {
             Step::Trade => self.trade(),
-            Step::Wait => {
-                let longest = [200, 2_000, 20_000, 200_000][self.random.random_range(0..4)];
-                let passed = self.random.random_range(0..longest);
-                let next = self.market.trades.get(self.market.happened);
-                let next = next.map_or(Timestamp::MAX, |trade| trade.told);
-                self.pass_to((now + SignedDuration::from_millis(passed)).min(next.max(now)));
-            }
+            Step::Wait => self.wait(),
             Step::Take => {
                 let count = [1, 1, 3, 50][self.random.random_range(0..4)];
                 self.feed.take_events(count, now, &mut self.store);
@@ -172,36 +170,9 @@ impl World {
                 self.feed.link.push_back(Event::Snapshot(snapshot));
                 self.is_live = true;
             }
-            Step::Seed => {
-                let place = self.random.random_range(0..self.feed.seeding.len());
-                let fails = self.random.random_bool(0.03);
-                let symbol = self.feed.symbol.clone();
-                if let Some(seeded) = self.feed.seeding[place].step(&self.market, &symbol, fails) {
-                    self.feed.seeding.swap_remove(place);
-                    self.feed.fetched.push_back(seeded);
-                }
-            }
-            Step::Resolve => {
-                let is_free = |each: &Resolving| each.is_free(&self.store);
-                let place = self.feed.resolving.iter().position(is_free).unwrap();
-                let task = &mut self.feed.resolving[place];
-                if let Some(resolved) = task.step(&self.market, &self.store) {
-                    self.feed.resolving.swap_remove(place);
-                    self.feed.fetched.push_back(resolved);
-                }
-            }
-            Step::Repair => {
-                let series: Vec<Interval> = self.feed.repairs.series.keys().copied().collect();
-                let interval = series[self.random.random_range(0..series.len())];
-                let symbol = self.feed.symbol.clone();
-                let found = self.feed.repairs.step(interval, (&self.market, &symbol), &self.store);
-                if self.is_told
-                    && let Some(found) = &found
-                {
-                    println!("    {found:?}");
-                }
-                self.feed.fetched.extend(found);
-            }
+            Step::Seed => self.seed(),
+            Step::Resolve => self.resolve(),
+            Step::Repair => self.repair(),
             Step::Write => {
                 let count = self.random.random_range(1..6);
                 let rerolled = self.store.write(count, now);
@@ -222,14 +193,7 @@ impl World {
                 self.feed.let_go(now, &mut self.store);
                 (self.is_wanted, self.is_live) = (false, false);
             }
-            Step::Follow => {
-                if !self.connected {
-                    self.connected = true;
-                    self.feed.link.push_back(Event::Connected);
-                }
-                (self.is_wanted, self.is_stopped) = (true, false);
-                self.feed.follow(&self.store);
-            }
+            Step::Follow => self.follow(),
             Step::Stop => {
                 self.feed.stop(now, &mut self.store);
                 (self.is_stopped, self.is_live) = (true, false);
@@ -239,6 +203,57 @@ impl World {
         self.first_join = self.first_join.or(self.feed.first_join);
         let is_behind = !self.feed.link.is_empty();
         self.behind_since = is_behind.then(|| self.behind_since.unwrap_or(now));
+    }
+
+    fn wait(&mut self) {
+        let now = self.market.now;
+        let longest = [200, 2_000, 20_000, 200_000][self.random.random_range(0..4)];
+        let passed = self.random.random_range(0..longest);
+        let next = self.market.trades.get(self.market.happened);
+        let next = next.map_or(Timestamp::MAX, |trade| trade.told);
+        self.pass_to((now + SignedDuration::from_millis(passed)).min(next.max(now)));
+    }
+
+    fn seed(&mut self) {
+        let place = self.random.random_range(0..self.feed.seeding.len());
+        let fails = self.random.random_bool(0.03);
+        let symbol = self.feed.symbol.clone();
+        if let Some(seeded) = self.feed.seeding[place].step(&self.market, &symbol, fails) {
+            self.feed.seeding.swap_remove(place);
+            self.feed.fetched.push_back(seeded);
+        }
+    }
+
+    fn resolve(&mut self) {
+        let is_free = |each: &Resolving| each.is_free(&self.store);
+        let place = self.feed.resolving.iter().position(is_free).unwrap();
+        let task = &mut self.feed.resolving[place];
+        if let Some(resolved) = task.step(&self.market, &self.store) {
+            self.feed.resolving.swap_remove(place);
+            self.feed.fetched.push_back(resolved);
+        }
+    }
+
+    fn repair(&mut self) {
+        let series: Vec<Interval> = self.feed.repairs.series.keys().copied().collect();
+        let interval = series[self.random.random_range(0..series.len())];
+        let symbol = self.feed.symbol.clone();
+        let found = self.feed.repairs.step(interval, (&self.market, &symbol), &self.store);
+        if self.is_told
+            && let Some(found) = &found
+        {
+            println!("    {found:?}");
+        }
+        self.feed.fetched.extend(found);
+    }
+
+    fn follow(&mut self) {
+        if !self.connected {
+            self.connected = true;
+            self.feed.link.push_back(Event::Connected);
+        }
+        (self.is_wanted, self.is_stopped) = (true, false);
+        self.feed.follow(&self.store);
     }
 
     fn trade(&mut self) {
