@@ -107,10 +107,18 @@ fn bars(events: &[pb::BarEvent]) -> Vec<(String, i32, pb::Bar)> {
     events.iter().filter_map(bar).collect()
 }
 
-/// How many intervals of `symbol` have a bar of `revision` that opens before `boundary`.
+/// Whether a bar of `symbol` that opened before `boundary` is closed.
+fn is_closed(events: &[pb::BarEvent], symbol: &str, boundary: i64) -> bool {
+    let of = |(name, _, bar): &(String, i32, pb::Bar)| {
+        name == symbol && bar.open_time.unwrap().seconds < boundary
+    };
+    bars(events).iter().any(of)
+}
+
+/// How many intervals of `symbol` have a bar of `revision` that ends at `boundary`.
 fn revised(events: &[pb::BarEvent], symbol: &str, revision: i32, boundary: i64) -> usize {
     let of = |(name, _, bar): &&(String, i32, pb::Bar)| {
-        name == symbol && bar.revision == revision && bar.open_time.unwrap().seconds < boundary
+        name == symbol && bar.revision == revision && bar.close_time.unwrap().seconds == boundary
     };
     bars(events).iter().filter(of).count()
 }
@@ -191,7 +199,7 @@ async fn bars_close_on_time() {
     // Nothing trades from here on: the clock closes the bars.
     recorder
         .until("a quiet minute closes", |events| {
-            let closed = symbols.iter().all(|symbol| revised(events, symbol, 1, boundary) > 0);
+            let closed = symbols.iter().all(|symbol| is_closed(events, symbol, boundary));
             (closed && revised(events, LATE, 1, boundary) == WITHIN_A_DAY).then_some(())
         })
         .await;
