@@ -142,11 +142,14 @@ impl Followed {
         let id = self.id?;
         match manager.rules().clock {
             FeedClock::Event => manager.last_tick(id),
-            FeedClock::Wall => {
-                let heard = self.cut_at.and_then(|at| at.saturating_sub(self.delay()).ok());
-                heard.into_iter().chain(manager.event_time(id)).min()
-            }
+            FeedClock::Wall => self.heard().into_iter().chain(manager.event_time(id)).min(),
         }
+    }
+
+    /// When the feed was heard last before a cut on the machine's clock, in the time of its bars:
+    /// what people are told, where a symbol without trades is in doubt for longer.
+    pub(super) fn heard(&self) -> Option<Timestamp> {
+        self.cut_at.and_then(|at| at.saturating_sub(self.delay()).ok())
     }
 
     fn delay(&self) -> SignedDuration {

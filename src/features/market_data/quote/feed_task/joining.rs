@@ -70,9 +70,11 @@ impl FeedTask {
             self.manager.set_delay(id, delay);
         }
         if let Some((from, to)) = followed.missed(&self.manager, now).filter(|_| again) {
+            let on_clock = self.options.rules.clock == FeedClock::Wall;
+            let heard = followed.heard().filter(|_| on_clock);
             self.note_cut_of(symbol).await;
             self.manager.outage(id, from, to, &mut self.changes);
-            self.gap(symbol.clone(), from, to).await;
+            self.gap(symbol.clone(), heard.unwrap_or(from).min(to), to).await;
         }
         self.manager.join(now, id, &point);
         self.note_back(symbol, id).await;

@@ -99,6 +99,15 @@ async fn what_is_owed_is_written_before_the_bars_that_it_is_about() {
 }
 
 #[tokio::test]
+async fn what_a_join_puts_in_doubt_is_written_before_any_of_its_bars() {
+    let mut desk = Desk::joined().await;
+    desk.followed().progress = Progress::Joining;
+    desk.task.joined(&symbol(), at(60)).await;
+    let jobs = desk.jobs();
+    assert!(matches!(jobs[..], [.., Job::Keep(_)]), "{jobs:?}");
+}
+
+#[tokio::test]
 async fn that_a_time_had_no_trade_is_said_only_where_the_feed_would_have_heard_it() {
     let mut desk = Desk::joined().await;
     let over = BarChange::IntervalClosed { series: hour(), close_time: at(3_600) };
