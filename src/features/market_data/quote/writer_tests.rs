@@ -48,6 +48,17 @@ async fn it_ends_when_all_is_written() {
 }
 
 #[tokio::test]
+async fn what_others_logged_is_told_when_the_database_is_back() {
+    let bench = Bench::start().await;
+    let (mut writer, _) = writer(&bench);
+    away(&bench).await;
+    writer.untold = true;
+    let outcome = writer.attempt().await.unwrap().await;
+    writer.ended(outcome).await;
+    assert!(writer.away && writer.untold);
+}
+
+#[tokio::test]
 async fn without_a_database_and_a_spool_it_takes_no_more_than_fits() {
     let bench = Bench::start().await;
     let (writer, mut standing) = writer(&bench);

@@ -7,6 +7,7 @@ use tokio::task::yield_now;
 use super::followed::Progress;
 use super::*;
 use crate::domain::ohlcv::BarSource;
+use crate::domain::ohlcv::services::FeedClock;
 use crate::domain::quote::QuoteTick;
 use crate::domain::shared::EventPayload;
 use crate::domain::symbol::TradingSession;
@@ -105,6 +106,18 @@ async fn what_a_join_puts_in_doubt_is_written_before_any_of_its_bars() {
     desk.task.joined(&symbol(), at(60)).await;
     let jobs = desk.jobs();
     assert!(matches!(jobs[..], [.., Job::Keep(_)]), "{jobs:?}");
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_closed_and_did_not_write_down_begins_the_doubt() {
+    let mut desk = Desk::joined().await;
+    desk.task.options.rules.clock = FeedClock::Wall;
+    desk.followed().progress = Progress::Joining;
+    desk.followed().closed_before = Some(at(60));
+    desk.task.joined(&symbol(), at(7_200)).await;
+    let Some(Job::Keep(kept)) = desk.jobs().pop() else { panic!("not kept") };
+    let kept = snapshot_codec::decode(&kept[0].1).unwrap();
+    assert_eq!(kept.snapshot.doubt.map(|(from, _)| from), Some(at(60)));
 }
 
 #[tokio::test]
