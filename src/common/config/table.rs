@@ -80,7 +80,7 @@ settings! {
     DATA_DIR Plain Some("./data"), "a folder; it is made when it is missing",
         "Where the embedded database (SQLite) keeps its files, and bars wait for one that is away";
     SPOOL_MAX_SIZE Plain Some("256MiB"), "a size from `64KiB` to `1024GiB`, e.g. `256MiB`",
-        "Most that closed bars may take in DATA_DIR while the database is away; then the feed waits";
+        "Most that closed bars may take in DATA_DIR while the database is away; beyond it the feed lets go of its connection, and fetches what it missed";
     MONGODB_URL Url None, "a URL that begins with `mongodb://` or `mongodb+srv://` and names a host",
         "Keep everything in this MongoDB instead of the embedded database";
     MONGODB_DATABASE Plain Some("pocketquant"),
