@@ -109,3 +109,53 @@ fn content(setting: &str, path: &Path) -> Result<Vec<u8>, String> {
         format!("{setting}: `{}` cannot be read: {error}; give a file that can be", path.display())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::common::tracing::{Lines, LogFormat};
+    use crate::infrastructure::tls::install_crypto_provider;
+
+    fn renew(files: &TlsSettings) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&files.cert, cert.pem()).unwrap();
+        std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_wrong_is_said_once_until_it_is_right_again() {
+        install_crypto_provider();
+        let (lines, _guard) = Lines::capture(LogFormat::Console);
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name| folder.path().join(name);
+        let files = TlsSettings { cert: file("cert.pem"), key: file("key.pem"), client_ca: None };
+        renew(&files);
+        let right = std::fs::read(&files.cert).unwrap();
+        let certificates = Certificates::open(&files).unwrap();
+        let looked_often = async {
+            let said = |what: &str| lines.text().matches(what).count();
+            for (round, back) in [(1, Some(&right)), (2, None)] {
+                std::fs::write(&files.cert, "nonsense").unwrap();
+                sleep(10 * EVERY).await;
+                assert_eq!(said("stays as it was"), 2 * round - 1, "{}", lines.text());
+                std::fs::remove_file(&files.cert).unwrap();
+                sleep(10 * EVERY).await;
+                assert_eq!(said("stays as it was"), 2 * round, "{}", lines.text());
+                match back {
+                    Some(right) => std::fs::write(&files.cert, right).unwrap(),
+                    None => renew(&files),
+                }
+                sleep(10 * EVERY).await;
+            }
+            assert_eq!(said("new connections get"), 1, "{}", lines.text());
+        };
+        tokio::select! {
+            () = certificates.follow(CancellationToken::new()) => panic!("it ended"),
+            () = looked_often => {}
+        }
+    }
+}

@@ -61,6 +61,7 @@ impl Chance {
 /// A server, with what talks to it.
 pub struct Run {
     pub server: Server,
+    pub channel: Channel,
     pub quotes: QuoteStreamClient<Channel>,
     pub market_data: MarketDataClient<Channel>,
 }
@@ -70,7 +71,7 @@ impl Run {
         let server = Server::start(folder, settings).await;
         let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
         let market_data = server.market_data().await;
-        Self { server, quotes: quote_stream(&channel), market_data }
+        Self { server, quotes: quote_stream(&channel), market_data, channel }
     }
 }
 

@@ -1,17 +1,21 @@
-//! The database goes away in the middle of real trades: the feed goes on, closed bars wait on
-//! disk, and once it is back all is as if nothing had happened.
+//! The database or the cache goes away in the middle of real trades: the feed goes on, closed bars
+//! wait on disk, and once it is back all is as if nothing had happened.
+//!
+//! `OUTAGE_SECONDS=60` keeps it away for a minute; else it comes back as soon as all was seen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::bar_event::Event;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
-use pocketquant::simulator::{Pace, ReplayConfig, SimulatorConfig};
+use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
-use tonic::Code;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -20,10 +24,16 @@ use crate::live::{ES, PATIENCE, only_trades, real_minutes, subscribe};
 use crate::live_crash::{Oracle, Run, current, until_stored};
 use crate::processes::{SimulatorProcess, pocketquant};
 use crate::servers::{Server, free_port, own_redis_url};
-use crate::support::{ExportedBar, TestApp, TestSimulator, reason, retry_delay};
+use crate::support::{ExportedBar, reason, retry_delay};
 
-/// Trades a second: all of them take about a minute, and 30 bars close in a second.
+/// What all trades take where nothing is kept away for longer than it must.
+const REPLAY: Duration = Duration::from_mins(1);
+
+/// Trades a second for that: 30 bars close in a second.
 const RATE: f64 = 8_000.0;
+
+/// How long callers wait once it is known what is away: less than a server is looked for.
+const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// How a database goes away.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +44,16 @@ enum Absence {
     Frozen,
 }
 
-async fn replay() -> TestSimulator {
-    let replay = Some(ReplayConfig { pace: Pace::Rate(RATE), ..ReplayConfig::default() });
-    TestSimulator::with(SimulatorConfig { replay, ..SimulatorConfig::new(only_trades()) }).await
+/// How long what goes away stays away at least.
+fn away() -> Duration {
+    let seconds = std::env::var("OUTAGE_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(0, |seconds| seconds.parse().unwrap()))
+}
+
+/// A market with enough trades for before, meanwhile and after.
+async fn replay() -> SimulatorProcess {
+    let rate = RATE * REPLAY.div_duration_f64(REPLAY + 2 * away());
+    SimulatorProcess::start(only_trades(), &["--replay", "--rate", &rate.to_string()]).await
 }
 
 /// What subscribers have seen.
@@ -124,12 +141,78 @@ async fn health(channel: &Channel, name: &str, wanted: ServingStatus) {
     timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{name} is not {wanted:?}"));
 }
 
-async fn settings(mongodb: &Server) -> Vec<(String, String)> {
-    vec![
-        ("MONGODB_URL".to_owned(), mongodb.url()),
-        ("REDIS_URL".to_owned(), own_redis_url().await),
-        ("FEED_CLOCK".to_owned(), "event".to_owned()),
-    ]
+/// The sum of a metric's series that have `label`.
+async fn metric(settings: &BTreeMap<String, String>, name: &str, label: &str) -> f64 {
+    install_crypto_provider();
+    let url = format!("http://{}/metrics", settings["METRICS_ADDR"]);
+    let shown = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let series = shown.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    series.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
+async fn settings(simulator: &SimulatorProcess, mongodb: &Server) -> BTreeMap<String, String> {
+    let mut settings = simulator.settings();
+    for (name, value) in [
+        ("MONGODB_URL", mongodb.url()),
+        ("REDIS_URL", own_redis_url().await),
+        ("FEED_CLOCK", "event".to_owned()),
+        ("METRICS_ADDR", format!("127.0.0.1:{}", free_port())),
+    ] {
+        settings.insert(name.to_owned(), value);
+    }
+    settings
+}
+
+/// A service, and streams of it that are read all the time.
+struct Watched {
+    run: Run,
+    watcher: Watcher,
+    simulator: SimulatorProcess,
+    settings: BTreeMap<String, String>,
+    _folder: TempDir,
+}
+
+impl Watched {
+    /// Some bars have closed.
+    async fn start(simulator: SimulatorProcess, settings: BTreeMap<String, String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::start(folder.path(), &settings).await;
+        let mut watcher = Watcher::start(&run.channel).await;
+        watcher.until(|seen| seen.closed.len() >= 50).await;
+        Self { run, watcher, simulator, settings, _folder: folder }
+    }
+
+    /// Hourly bars, asked for by someone who waits for `patience`.
+    async fn hours(&mut self, patience: Duration) -> Result<Response<pb::GetBarsResponse>, Status> {
+        let mut request = Request::new(pb::GetBarsRequest {
+            symbol: ES.to_owned(),
+            interval: Interval::Interval1h.into(),
+            ..Default::default()
+        });
+        request.set_timeout(patience);
+        self.run.market_data.get_bars(request).await
+    }
+
+    /// Quotes and forming bars go on, and the newest quote is told.
+    async fn goes_on(&mut self) {
+        let before = self.watcher.seen.borrow().clone();
+        let more =
+            |seen: &Seen| seen.quotes >= before.quotes + 20 && seen.forming >= before.forming + 10;
+        self.watcher.until(more).await;
+        let newest = pb::GetLatestQuoteRequest { symbol: ES.to_owned() };
+        self.run.quotes.get_latest_quote(newest).await.unwrap();
+    }
+
+    /// The trades are over: every bar was published in order, and is stored as in an undisturbed
+    /// run.
+    async fn ends_as_if_nothing_had_happened(mut self) {
+        let minutes = real_minutes();
+        let seen = self.watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
+        assert_eq!(seen.closed, minutes, "in order, each once");
+        health(&self.run.channel, "readiness", ServingStatus::Serving).await;
+        Oracle::new().until_right(&mut self.run, &self.simulator).await;
+        assert_eq!(self.run.server.terminate().await, Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,41 +230,48 @@ async fn bars_wait_on_disk_for_a_database_that_is_frozen() {
 async fn bars_wait_on_disk(absence: Absence) {
     let mut mongodb = Server::mongodb().await;
     let simulator = replay().await;
-    let mut app = TestApp::with_settings(&simulator, settings(&mongodb).await).await;
-    let mut watcher = Watcher::start(&app.channel).await;
-    watcher.until(|seen| seen.closed.len() >= 50).await;
+    let settings = settings(&simulator, &mongodb).await;
+    let mut watched = Watched::start(simulator, settings).await;
 
     match absence {
         Absence::Killed => mongodb.crash(),
         Absence::Frozen => mongodb.freeze(),
     }
-    let call = app.bars(ES, Interval::Interval1h, |_| ());
-    let status = timeout(Duration::from_secs(30), call).await.unwrap().unwrap_err();
-    assert_eq!(reason(&status), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
-    assert!(retry_delay(&status).is_some());
+    let since = Instant::now();
+    is_unavailable(&watched.hours(Duration::from_secs(30)).await);
 
     // Nothing more is published now; everything else goes on.
-    let before = watcher.seen.borrow().clone();
-    let goes_on =
-        |seen: &Seen| seen.quotes >= before.quotes + 20 && seen.forming >= before.forming + 10;
-    watcher.until(goes_on).await;
-    health(&app.channel, "readiness", ServingStatus::NotServing).await;
-    health(&app.channel, "liveness", ServingStatus::Serving).await;
-    let during = watcher.seen.borrow().clone();
-    assert_eq!(during.closed.len(), before.closed.len(), "published before it was stored");
-    let newest = pb::GetLatestQuoteRequest { symbol: ES.to_owned() };
-    QuoteStreamClient::new(app.channel.clone()).get_latest_quote(newest).await.unwrap();
+    let before = watched.watcher.seen.borrow().closed.len();
+    watched.goes_on().await;
+    health(&watched.run.channel, "readiness", ServingStatus::NotServing).await;
+    loop {
+        health(&watched.run.channel, "liveness", ServingStatus::Serving).await;
+        is_unavailable(&watched.hours(IMPATIENCE).await);
+        watched.goes_on().await;
+        if since.elapsed() >= away() {
+            break;
+        }
+    }
+    let during = watched.watcher.seen.borrow().closed.len();
+    assert_eq!(during, before, "published before it was stored");
+    assert!(metric(&watched.settings, "pocketquant_spool_entries ", "").await > 0.0);
 
     match absence {
         Absence::Killed => mongodb.restart().await,
         Absence::Frozen => mongodb.thaw(),
     }
-    let minutes = real_minutes();
-    let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
-    assert_eq!(after.closed, minutes, "in order, each once");
-    health(&app.channel, "readiness", ServingStatus::Serving).await;
-    assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
-    app.stop().await;
+    watched.ends_as_if_nothing_had_happened().await;
+}
+
+async fn cache_errors(settings: &BTreeMap<String, String>) -> f64 {
+    metric(settings, "pocketquant_cache_operations_total{", "outcome=\"error\"").await
+}
+
+/// The caller was told in time what is wrong, and when to come back.
+fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Status>) {
+    let status = answer.as_ref().unwrap_err();
+    assert_eq!(reason(status), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
+    assert!(retry_delay(status).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,20 +279,13 @@ async fn bars_wait_on_disk(absence: Absence) {
 async fn bars_wait_for_a_primary_that_stepped_down() {
     let mongodb = Server::replica_set().await;
     let simulator = replay().await;
-    let mut app = TestApp::with_settings(&simulator, settings(&mongodb).await).await;
-    let mut watcher = Watcher::start(&app.channel).await;
-    watcher.until(|seen| seen.closed.len() >= 50).await;
+    let settings = settings(&simulator, &mongodb).await;
+    let mut watched = Watched::start(simulator, settings).await;
 
     mongodb.step_down().await;
-    let before = watcher.seen.borrow().clone();
-    watcher.until(|seen| seen.quotes >= before.quotes + 20).await;
+    watched.goes_on().await;
     mongodb.until_primary().await;
-
-    let minutes = real_minutes();
-    let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
-    assert_eq!(after.closed, minutes, "in order, each once");
-    assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
-    app.stop().await;
+    watched.ends_as_if_nothing_had_happened().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,12 +293,8 @@ async fn bars_wait_for_a_primary_that_stepped_down() {
 async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut mongodb = Server::mongodb().await;
-    let rate = RATE.to_string();
-    let simulator = SimulatorProcess::start(only_trades(), &["--replay", "--rate", &rate]).await;
-    let mut settings = simulator.settings();
-    settings.extend(self::settings(&mongodb).await);
-    let metrics = format!("127.0.0.1:{}", free_port());
-    settings.insert("METRICS_ADDR".to_owned(), metrics.clone());
+    let simulator = replay().await;
+    let settings = settings(&simulator, &mongodb).await;
     let mut run = Run::start(folder.path(), &settings).await;
     subscribe(&mut run.quotes).await;
     until_stored(&mut run, 50).await;
@@ -237,12 +316,9 @@ async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
         }
     };
     timeout(PATIENCE, on_disk).await.unwrap();
-    let shown = reqwest::get(format!("http://{metrics}/metrics")).await.unwrap().text().await;
-    let shown = shown.unwrap();
     for name in ["entries", "bytes", "oldest_timestamp_seconds"] {
         let name = format!("pocketquant_spool_{name} ");
-        let value = shown.lines().find_map(|line| line.strip_prefix(&name));
-        assert!(value.unwrap().parse::<f64>().unwrap() > 0.0, "{name}{value:?}");
+        assert!(metric(&settings, &name, "").await > 0.0, "{name}");
     }
     run.server.kill().await;
     mongodb.restart().await;
@@ -264,29 +340,32 @@ async fn a_service_that_is_killed_while_the_database_is_away_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
-async fn a_cache_that_is_gone_is_noticed_by_nobody() {
+async fn a_cache_that_is_gone_is_noticed_by_nobody_but_the_metrics() {
     let (mongodb, mut redis) = tokio::join!(Server::mongodb(), Server::redis());
     let simulator = replay().await;
-    let mut settings = settings(&mongodb).await;
-    settings.push(("REDIS_URL".to_owned(), redis.url()));
-    let mut app = TestApp::with_settings(&simulator, settings).await;
-    let mut watcher = Watcher::start(&app.channel).await;
-    watcher.until(|seen| seen.closed.len() >= 50).await;
+    let mut settings = settings(&simulator, &mongodb).await;
+    settings.insert("REDIS_URL".to_owned(), redis.url());
+    let mut watched = Watched::start(simulator, settings).await;
+    assert!(cache_errors(&watched.settings).await < 1.0);
 
     redis.crash();
-    health(&app.channel, "cache", ServingStatus::NotServing).await;
-    health(&app.channel, "readiness", ServingStatus::Serving).await;
-    let during = watcher.seen.borrow().closed.len();
-    watcher.until(|seen| seen.closed.len() >= during + 50).await;
-    let bars = app.bars(ES, Interval::Interval1m, |request| request.limit = Some(50)).await;
-    assert_eq!(bars.unwrap().bars.len(), 50);
+    let since = Instant::now();
+    health(&watched.run.channel, "cache", ServingStatus::NotServing).await;
+    loop {
+        health(&watched.run.channel, "readiness", ServingStatus::Serving).await;
+        watched.hours(IMPATIENCE).await.unwrap();
+        watched.goes_on().await;
+        let during = watched.watcher.seen.borrow().closed.len();
+        watched.watcher.until(|seen| seen.closed.len() >= during + 5).await;
+        if since.elapsed() >= away() {
+            break;
+        }
+    }
+
+    assert!(cache_errors(&watched.settings).await >= 1.0);
 
     // Back, and empty.
     redis.restart().await;
-    health(&app.channel, "cache", ServingStatus::Serving).await;
-    let minutes = real_minutes();
-    let after = watcher.until(|seen| seen.closed.len() >= minutes.len()).await;
-    assert_eq!(after.closed, minutes, "in order, each once");
-    assert_eq!(app.export(ES, Interval::Interval1m).await, minutes);
-    app.stop().await;
+    health(&watched.run.channel, "cache", ServingStatus::Serving).await;
+    watched.ends_as_if_nothing_had_happened().await;
 }

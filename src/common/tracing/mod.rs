@@ -4,6 +4,8 @@ mod correlation;
 mod fields;
 mod json;
 mod layer;
+#[cfg(test)]
+mod lines;
 mod otlp;
 mod spans;
 mod subscriber;
@@ -14,6 +16,8 @@ pub use correlation::{
 };
 pub use fields::LOG_FIELDS;
 pub use layer::{Correlation, CorrelationBody, CorrelationFuture, CorrelationLayer, interceptor};
+#[cfg(test)]
+pub(crate) use lines::Lines;
 pub use otlp::{Collector, TraceError, flush};
 pub use spans::{database_span, http_span, inject_context, provider_span, task_span, traced};
 pub(crate) use spans::{request_ended, request_span, rpc_ended};

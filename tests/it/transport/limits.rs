@@ -14,8 +14,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::raw::{
-    CONTINUATION, END_HEADERS, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS, RST_STREAM, Raw,
-    SETTINGS, call, header,
+    CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS, PING, RST_STREAM,
+    Raw, SETTINGS, call, header,
 };
 use super::{Bystander, GET_HEALTH, PATIENCE, address};
 use crate::engines::Engine;
@@ -67,6 +67,31 @@ async fn requests_that_are_none_end_their_connection_once_there_are_many() {
     let frames = timeout(PATIENCE, raw.until_closed()).await.unwrap();
     let resets = frames.iter().filter(|frame| frame.kind == RST_STREAM).count();
     assert!(resets <= 256, "{resets}");
+    bystander.noticed_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_break_their_promise_end_their_connection_once_there_are_many() {
+    let (_simulator, app) = app(&[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let bystander = Bystander::start(&app.url).await;
+    let mut raw = Raw::greeted(address(&app.url)).await;
+    let breaking = async {
+        for (broken, stream) in (1..2_000).step_by(2).enumerate() {
+            let headers = [call(GET_HEALTH), header("content-length", "1")].concat();
+            let mut begun = Frame::new(HEADERS, END_HEADERS, stream, headers).bytes();
+            begun.extend(Frame::new(PING, 0, 0, [0; 8]).bytes());
+            // Once this is answered the service has taken the call.
+            if !raw.try_send(&begun).await || raw.next(PING).await.is_none() {
+                return broken;
+            }
+            let surplus = Frame::new(DATA, 0, stream, [0; 5]).bytes();
+            if !raw.try_send(&surplus).await || raw.next(RST_STREAM).await.is_none() {
+                return broken;
+            }
+        }
+        panic!("it goes on");
+    };
+    assert_eq!(timeout(PATIENCE, breaking).await.unwrap(), 256);
     bystander.noticed_nothing().await;
 }
 

@@ -1,60 +1,17 @@
 //! The lines that finished calls leave.
 
 use std::convert::Infallible;
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 use tower::{ServiceExt as _, service_fn};
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::super::deadline::tests::{Frames, next};
 use super::super::{CallError, to_status};
 use super::*;
-use crate::common::tracing::{CorrelationLayer, LogFormat, subscriber};
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    /// Takes this thread's log lines.
-    fn capture(format: LogFormat) -> (Self, DefaultGuard) {
-        let lines = Self::default();
-        let subscriber = subscriber(format, "debug", false, lines.clone()).unwrap();
-        (lines, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn json(&self) -> Vec<Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
+use crate::common::tracing::{CorrelationLayer, Lines, LogFormat};
 
 fn request(path: &str) -> Request<()> {
     Request::builder().uri(path).header("x-correlation-id", "abc \"1\"").body(()).unwrap()

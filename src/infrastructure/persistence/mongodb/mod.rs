@@ -13,6 +13,7 @@ mod idempotency;
 mod job_runs;
 mod ohlcv;
 mod ohlcv_write;
+mod presence;
 mod schema;
 mod subscriptions;
 mod symbols;
@@ -44,6 +45,7 @@ pub(super) use feed_state::FeedState;
 pub(super) use idempotency::Idempotency;
 pub(super) use job_runs::JobRuns;
 pub(super) use ohlcv::Ohlcv;
+use presence::Presence;
 pub(super) use subscriptions::Subscriptions;
 pub(super) use symbols::Symbols;
 pub(super) use sync_status::SyncStatuses;
@@ -60,8 +62,12 @@ pub(super) const ENGINE: &str = "mongodb";
 /// The provider of what is stored; absent reads as this too.
 const PROVIDER: &str = "tradingview";
 
-/// How long a server is looked for, and connected to.
+/// How long a server is looked for, and connected to. Where none was found for this long, commands
+/// are refused at once: they would only wait for the same.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the driver asks each server whether it is there.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a command may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -79,6 +85,7 @@ pub(super) struct MongoDb {
     database: mongodb::Database,
     tasks: TaskTracker,
     connections: Arc<Connections>,
+    presence: Arc<Presence>,
     /// Held by whoever appends to the bar log.
     log_turn: Arc<Mutex<bar_log_write::Turn>>,
 }
@@ -96,11 +103,16 @@ impl MongoDb {
         let counted = Arc::clone(&connections);
         options.cmap_event_handler =
             Some(EventHandler::callback(move |event| counted.count(&event)));
+        let presence = Arc::<Presence>::default();
+        let updated = Arc::clone(&presence);
+        options.sdam_event_handler =
+            Some(EventHandler::callback(move |event| updated.update(&event)));
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
         let hosts = hosts.join(", ");
         let client = Client::with_options(options).map_err(|error| start_error(&hosts, &error))?;
         let database = client.database(database);
-        let engine = Self { database, client, tasks, connections, log_turn: Arc::default() };
+        let engine =
+            Self { database, client, tasks, connections, presence, log_turn: Arc::default() };
         engine.try_ping().await?.map_err(|error| start_error(&hosts, &error))?;
         schema::ensure(&engine).await?;
         Ok(engine)
@@ -136,12 +148,16 @@ impl MongoDb {
         self.database.collection(collection)
     }
 
-    /// Runs `command` in a tracked task and waits for it until `deadline` is over.
+    /// Runs `command` in a tracked task and waits for it until `deadline` is over; not at all where
+    /// the server is away.
     async fn run<T: Send + 'static>(
         &self,
         deadline: Duration,
         command: impl Future<Output = Result<T, DatabaseError>> + Send + 'static,
     ) -> Result<T, DatabaseError> {
+        if self.presence.is_missing_for(SELECTION_TIMEOUT) {
+            return Err(DatabaseError::unavailable(ENGINE, "no server takes commands"));
+        }
         let too_slow =
             || DatabaseError::unavailable(ENGINE, format!("no answer within {deadline:?}"));
         let command = in_current_context(timeout(deadline + ABANDONED_LIMIT, command));
@@ -185,6 +201,7 @@ async fn options(
     }
     options.app_name.get_or_insert_with(|| "pocketquant".to_owned());
     options.connect_timeout.get_or_insert(SELECTION_TIMEOUT);
+    options.heartbeat_freq.get_or_insert(HEARTBEAT_EVERY);
     options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
     options.min_pool_size = Some(*pool.start());
     options.max_pool_size = Some(*pool.end());
