@@ -28,11 +28,13 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    async fn start() -> Self {
+    async fn start(clock: FeedClock) -> Self {
         let bench = Bench::start().await;
         let ((_, commands), (_, releases)) = (mpsc::channel(1), mpsc::unbounded_channel());
         let hub = Hub::new(1, 0);
-        let task = FeedTask::new(bench.parts.clone(), options(), hub, commands, releases).await;
+        let mut options = options();
+        options.rules.clock = clock;
+        let task = FeedTask::new(bench.parts.clone(), options, hub, commands, releases).await;
         let mut task = task.unwrap();
         let (jobs, received) = mpsc::channel(64);
         let (told, standing) = watch::channel(Standing::default());
@@ -42,7 +44,11 @@ impl Desk {
 
     /// The same, connected, with a symbol that the provider has confirmed.
     pub(super) async fn joined() -> Self {
-        let mut desk = Self::start().await;
+        Self::joined_on(FeedClock::Event).await
+    }
+
+    async fn joined_on(clock: FeedClock) -> Self {
+        let mut desk = Self::start(clock).await;
         desk.task.start();
         let session = TradingSession::around_the_clock().into();
         let id = desk.task.manager.track(&symbol(), &session);
@@ -109,9 +115,24 @@ async fn what_a_join_puts_in_doubt_is_written_before_any_of_its_bars() {
 }
 
 #[tokio::test]
+async fn a_gap_is_told_from_when_the_feed_was_heard_and_not_from_the_last_trade() {
+    let mut desk = Desk::joined_on(FeedClock::Wall).await;
+    let trade = desk.trade(60);
+    desk.task.manager.ticks(at(60), &[trade]);
+    (desk.followed().progress, desk.followed().cut_at) = (Progress::Joining, Some(at(7_000)));
+    desk.task.joined(&symbol(), at(7_200)).await;
+    let jobs = desk.jobs();
+    let gap = Decided::Live(LiveChange::Gap(symbol(), at(7_000), at(7_200)));
+    let is_told = |job: &Job| matches!(job, Job::Decided(decided) if decided.contains(&gap));
+    assert!(jobs.iter().any(is_told), "{jobs:?}");
+    let Some(Job::Keep(kept)) = jobs.last() else { panic!("{jobs:?}") };
+    let kept = snapshot_codec::decode(&kept[0].1).unwrap();
+    assert_eq!(kept.snapshot.doubt.map(|(from, _)| from), Some(at(60)), "trades may be missing");
+}
+
+#[tokio::test]
 async fn what_an_earlier_run_closed_and_did_not_write_down_begins_the_doubt() {
-    let mut desk = Desk::joined().await;
-    desk.task.options.rules.clock = FeedClock::Wall;
+    let mut desk = Desk::joined_on(FeedClock::Wall).await;
     desk.followed().progress = Progress::Joining;
     desk.followed().closed_before = Some(at(60));
     desk.task.joined(&symbol(), at(7_200)).await;
