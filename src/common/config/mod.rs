@@ -11,6 +11,7 @@ mod redact;
 mod settings;
 mod source;
 mod table;
+mod tradingview;
 
 pub use error::{ConfigError, Mistake};
 pub use jobs::{JobSettings, JobsSettings};
@@ -18,10 +19,11 @@ pub use protection::{ProtectionSettings, TlsSettings};
 pub use redact::redact_url;
 pub use settings::{
     BarSettings, Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl,
-    Settings, TelemetrySettings, TradingViewAuth, TradingViewSettings,
+    Settings, TelemetrySettings,
 };
 pub use source::environment;
 pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};
+pub use tradingview::{TradingViewAuth, TradingViewSettings};
 
 #[cfg(test)]
 mod tests;
