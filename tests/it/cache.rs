@@ -1,11 +1,14 @@
 //! The cache: one contract for both engines, the generations of series, and a Redis that goes
 //! away.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fred::error::ErrorKind;
 use jiff::Timestamp;
+use pocketquant::common::rate_limit::Quota;
 use pocketquant::domain::shared::{Interval, Series, Symbol};
 use pocketquant::infrastructure::persistence::cache::{MAX_VALUE_BYTES, keys};
 use pocketquant::infrastructure::persistence::{
@@ -300,6 +303,45 @@ async fn a_killed_server_is_an_error_at_once_and_no_error_to_readers_and_heals()
     server.restart().await;
     heals(&cache, &series).await;
     raw.ping().await.unwrap();
+}
+
+/// What went wrong, in the client's words.
+fn kind(error: &(dyn std::error::Error + 'static)) -> ErrorKind {
+    error.downcast_ref::<fred::error::Error>().unwrap().kind().clone()
+}
+
+fn kind_of<T: Debug>(failed: Result<T, CacheError>) -> ErrorKind {
+    let CacheError::Unavailable { cause, .. } = failed.unwrap_err() else { panic!("set up wrong") };
+    kind(&*cause.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn scripts_do_not_wait_for_a_server_that_is_gone_nor_long_for_one_that_hangs() {
+    let mut server = Server::redis().await;
+    let cache = connect(&server.url()).await;
+    let (buckets, quota) = (cache.shared_buckets().unwrap(), Quota::new(5, 1).unwrap());
+    assert!(buckets.take("anyone", quota).await.unwrap().passes);
+
+    server.crash();
+    while kind_of(in_time(cache.get("key")).await) != ErrorKind::Canceled {}
+    let taken = in_time(buckets.take("anyone", quota)).await;
+    assert_eq!(kind(&*taken.unwrap_err().0), ErrorKind::Canceled);
+    let value = Bytes::from_static(b"value");
+    let replaced = in_time(cache.replace("key", &value, value.clone(), MINUTE)).await;
+    assert_eq!(kind_of(replaced), ErrorKind::Canceled);
+
+    server.restart().await;
+    while in_time(cache.ping()).await.is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    server.freeze();
+    tokio::select! {
+        taken = buckets.take("anyone", quota) => {
+            assert_eq!(kind(&*taken.unwrap_err().0), ErrorKind::Timeout);
+        }
+        got = cache.get("key") => panic!("a call waits for its limit as for its data: {got:?}"),
+    }
 }
 
 /// Says `command` to the server itself.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::{ClientLike as _, LuaInterface as _};
-use fred::types::config::Options;
 
+use super::redis::Redis;
 use crate::common::constants::CACHE_PREFIX_RATE_LIMIT;
 use crate::common::rate_limit::{BucketFuture, BucketsUnavailable, Decision, Quota, SharedBuckets};
 
@@ -32,31 +30,20 @@ const TAKE: &str = "local time = redis.call('TIME') \
      return {1, full_in}";
 
 /// Buckets in a Redis.
-pub(super) struct RedisBuckets(Client);
-
-impl std::fmt::Debug for RedisBuckets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisBuckets").finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub(super) struct RedisBuckets(Redis);
 
 impl RedisBuckets {
-    pub(super) const fn new(client: Client) -> Self {
-        Self(client)
+    pub(super) const fn new(redis: Redis) -> Self {
+        Self(redis)
     }
 
     async fn decide(&self, name: &str, quota: Quota) -> Result<Decision, Error> {
-        // A script that ran without our knowing has taken its token: one attempt.
-        let options = Options {
-            max_attempts: Some(1),
-            timeout: Some(COMMAND_TIMEOUT),
-            fail_fast: true,
-            ..Options::default()
-        };
         let key = format!("{CACHE_PREFIX_RATE_LIMIT}:{name}");
-        let arguments = vec![quota.token_us().to_string(), quota.bucket_us().to_string()];
+        let times = [quota.token_us(), quota.bucket_us()];
+        let arguments = times.map(|time| time.to_string().into()).to_vec();
         let (passes, full_in): (i64, u64) =
-            self.0.with_options(&options).eval(TAKE, key, arguments).await?;
+            self.0.script(TAKE, &key, arguments, COMMAND_TIMEOUT).await?;
         Ok(quota.decided(passes == 1, full_in))
     }
 }

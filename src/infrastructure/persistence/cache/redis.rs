@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::clients::{Client, WithOptions};
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _};
+use fred::interfaces::{ClientLike as _, KeysInterface as _};
 use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, UnresponsiveConfig,
 };
-use fred::types::{Builder, Expiration, SetOptions, Value};
+use fred::types::{Builder, ClusterHash, CustomCommand, Expiration, FromValue, SetOptions, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
@@ -81,7 +81,7 @@ impl Redis {
     }
 
     pub(super) fn buckets(&self) -> Arc<RedisBuckets> {
-        Arc::new(RedisBuckets::new(self.0.clone()))
+        Arc::new(RedisBuckets::new(self.clone()))
     }
 
     pub(super) async fn ping(&self) -> Result<(), CacheError> {
@@ -118,7 +118,7 @@ impl Redis {
         if values.is_empty() {
             return Ok(());
         }
-        let pipeline = self.0.pipeline().with_options(&one_attempt());
+        let pipeline = self.0.pipeline().with_options(&one_attempt(COMMAND_TIMEOUT));
         for (key, value) in values {
             // Queued, not sent.
             let queued = if value.len() > MAX_VALUE_BYTES {
@@ -153,31 +153,42 @@ impl Redis {
     ) -> Result<bool, CacheError> {
         let milliseconds = Bytes::from(milliseconds(ttl).to_string());
         let arguments = vec![expected.clone(), value, milliseconds];
-        let replaced: Result<i64, Error> = self.client().eval(REPLACE, key, arguments).await;
-        replaced.map(|replaced| replaced == 1).map_err(cache_error)
+        let replaced: i64 =
+            self.script(REPLACE, key, arguments, COMMAND_TIMEOUT).await.map_err(cache_error)?;
+        Ok(replaced == 1)
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<(), CacheError> {
         self.client().del::<(), _>(key).await.map_err(cache_error)
     }
 
-    fn client(&self) -> WithOptions<Client> {
-        self.with_options(&one_attempt())
+    /// What `script` answers for `key`, within `timeout`.
+    ///
+    /// The client's own `eval` takes no options, without a word: it would wait for a connection,
+    /// and hold back every command behind it until it is answered.
+    pub(super) async fn script<T: FromValue>(
+        &self,
+        script: &str,
+        key: &str,
+        arguments: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let client = self.0.with_options(&one_attempt(timeout));
+        // The key is behind the script and the number of keys.
+        let eval = CustomCommand::new_static("EVAL", ClusterHash::Offset(2), false);
+        let mut values: Vec<Value> = vec![script.into(), 1.into(), key.into()];
+        values.extend(arguments.into_iter().map(Value::from));
+        client.custom(eval, values).await
     }
 
-    pub(super) fn with_options(&self, options: &Options) -> WithOptions<Client> {
-        self.0.with_options(options)
+    fn client(&self) -> WithOptions<Client> {
+        self.0.with_options(&one_attempt(COMMAND_TIMEOUT))
     }
 }
 
 /// One attempt, and none where there is no connection.
-pub(super) fn one_attempt() -> Options {
-    Options {
-        max_attempts: Some(1),
-        timeout: Some(COMMAND_TIMEOUT),
-        fail_fast: true,
-        ..Options::default()
-    }
+fn one_attempt(timeout: Duration) -> Options {
+    Options { max_attempts: Some(1), timeout: Some(timeout), fail_fast: true, ..Options::default() }
 }
 
 fn builder(config: Config) -> Builder {

@@ -7,11 +7,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::error::Error;
-use fred::interfaces::LuaInterface as _;
-use fred::types::config::Options;
 
-use super::redis::{Redis, cache_error, milliseconds, one_attempt};
+use super::redis::{Redis, cache_error, milliseconds};
 use super::{CacheError, keys};
 use crate::common::idempotency::{Claim, KeyedCall, Scope, Token};
 
@@ -126,10 +123,8 @@ impl RedisIdempotency {
         scope: &Scope,
         arguments: Vec<Bytes>,
     ) -> Result<T, CacheError> {
-        let options = Options { timeout: Some(SCRIPT_TIMEOUT), ..one_attempt() };
         let (script, key) = ([NOW, script].concat(), keys::idempotency(scope));
-        let answer: Result<T, Error> =
-            self.0.with_options(&options).eval(script, key, arguments).await;
+        let answer = self.0.script(&script, &key, arguments, SCRIPT_TIMEOUT).await;
         answer.map_err(cache_error)
     }
 }
