@@ -232,13 +232,13 @@ fn grpc_addr(reader: &mut Reader<'_>, allowed: bool) -> Option<SocketAddr> {
     if address.ip().to_canonical().is_loopback() || allowed {
         return Some(address);
     }
-    let problem = format!(
+    let message = format!(
         "`{address}` can be reached from other machines, and whoever reaches it can do everything: \
          there are neither API keys (API_KEYS_FILE) nor client certificates (TLS_CLIENT_CA); give \
          one of these, use a loopback address, or set ALLOW_INSECURE=true if something else \
          protects it"
     );
-    reader.note(Mistake::new(&t::GRPC_ADDR, &problem));
+    reader.note(Mistake { name: t::GRPC_ADDR.name.to_owned(), message });
     None
 }
 
