@@ -117,6 +117,7 @@ impl App {
             Transport::new(settings.connections_per_address).with_tls(files.encryption());
         let guard = files.guard(&settings, &cache, &lifecycle);
         let (series_cache, live) = (SeriesCache::new(cache.clone()), LiveSeries::default());
+        drop(lifecycle.spawn("cache", series_cache.clone().look_after(lifecycle.token())));
         let sessions = Sessions::new(database.clone());
         let (announcer, untold) = Announcer::new(database.clone());
         let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());

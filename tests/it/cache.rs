@@ -9,6 +9,7 @@ use bytes::Bytes;
 use fred::error::ErrorKind;
 use jiff::Timestamp;
 use pocketquant::common::rate_limit::Quota;
+use pocketquant::common::shutdown::Lifecycle;
 use pocketquant::domain::shared::{Interval, Series, Symbol};
 use pocketquant::infrastructure::persistence::cache::{MAX_VALUE_BYTES, keys};
 use pocketquant::infrastructure::persistence::{
@@ -57,13 +58,14 @@ on_both_engines!(
     what_is_set_is_gone_after_its_time,
     many_values_are_set_at_once,
     only_one_of_many_sets_what_is_absent,
-    a_value_is_replaced_only_where_it_is_the_expected_one,
+    two_values_are_got_at_once,
     a_value_that_is_too_large_is_not_kept,
     an_answer_is_served_until_its_series_is_written,
     a_reader_that_was_overtaken_by_a_write_fills_nothing,
     while_a_series_is_written_it_is_neither_read_nor_filled,
     a_writer_that_dies_costs_cache_and_nothing_else,
     readers_that_meet_at_a_new_series_agree_on_its_generation,
+    what_was_kept_before_a_process_started_is_served_by_nobody,
 );
 
 /// A text that no other test has, nor an earlier run.
@@ -149,14 +151,13 @@ async fn only_one_of_many_sets_what_is_absent(cache: Cache) {
     assert_eq!(cache.get(&key).await.unwrap(), Some(winners[0].to_string().into()));
 }
 
-async fn a_value_is_replaced_only_where_it_is_the_expected_one(cache: Cache) {
-    let key = fresh("key:");
-    let [a, b, c] = [b"a", b"b", b"c"].map(|text| Bytes::from_static(text));
-    assert!(!cache.replace(&key, &a, b.clone(), MINUTE).await.unwrap());
-    cache.set(&key, a.clone(), MINUTE).await.unwrap();
-    assert!(!cache.replace(&key, &c, b.clone(), MINUTE).await.unwrap());
-    assert!(cache.replace(&key, &a, b.clone(), MINUTE).await.unwrap());
-    assert_eq!(cache.get(&key).await.unwrap(), Some(b));
+async fn two_values_are_got_at_once(cache: Cache) {
+    let (one, other) = (fresh("key:"), fresh("key:"));
+    let value = Bytes::from_static(b"v");
+    assert_eq!(cache.get_both(&one, &other).await.unwrap(), (None, None));
+    cache.set(&other, value.clone(), MINUTE).await.unwrap();
+    assert_eq!(cache.get_both(&one, &other).await.unwrap(), (None, Some(value.clone())));
+    assert_eq!(cache.get_both(&other, &one).await.unwrap(), (Some(value), None));
 }
 
 async fn a_value_that_is_too_large_is_not_kept(cache: Cache) {
@@ -239,12 +240,25 @@ async fn a_writer_that_dies_costs_cache_and_nothing_else(cache: Cache) {
 
 async fn readers_that_meet_at_a_new_series_agree_on_its_generation(cache: Cache) {
     let (cache, series) = (SeriesCache::new(cache), fresh_series());
+    fill(&cache, &fresh_series(), b"other").await;
     let readers = (0..16).map(|_| missed(&cache, &series, "q"));
     let tickets = futures::future::join_all(readers).await;
     // Whichever of them it is that fills.
     let last = tickets.into_iter().next_back().unwrap();
     cache.fill(last, Bytes::from_static(b"same")).await;
     assert_eq!(hit(&cache, &series, "q").await, Some(Bytes::from_static(b"same")));
+}
+
+/// It may be one that was killed before it could say what it wrote.
+async fn what_was_kept_before_a_process_started_is_served_by_nobody(cache: Cache) {
+    let (first, series) = (SeriesCache::new(cache.clone()), fresh_series());
+    fill(&first, &series, b"old").await;
+    assert_eq!(hit(&first, &series, "q").await, Some(Bytes::from_static(b"old")));
+    let second = SeriesCache::new(cache);
+    assert_eq!(hit(&second, &series, "q").await, None);
+    assert_eq!(hit(&first, &series, "q").await, None);
+    fill(&first, &series, b"new").await;
+    assert_eq!(hit(&second, &series, "q").await, Some(Bytes::from_static(b"new")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,9 +341,6 @@ async fn scripts_do_not_wait_for_a_server_that_is_gone_nor_long_for_one_that_han
     while kind_of(in_time(cache.get("key")).await) != ErrorKind::Canceled {}
     let taken = in_time(buckets.take("anyone", quota)).await;
     assert_eq!(kind(&*taken.unwrap_err().0), ErrorKind::Canceled);
-    let value = Bytes::from_static(b"value");
-    let replaced = in_time(cache.replace("key", &value, value.clone(), MINUTE)).await;
-    assert_eq!(kind_of(replaced), ErrorKind::Canceled);
 
     server.restart().await;
     while in_time(cache.ping()).await.is_err() {
@@ -369,6 +380,104 @@ async fn what_was_kept_before_a_write_that_the_cache_missed_is_never_served() {
     tell(&server, "CONFIG SET min-replicas-to-write 0").await;
     heals(&cache, &series).await;
     assert_eq!(hit(&cache, &series, "q").await, None);
+}
+
+/// Two processes on one server, and what both serve.
+async fn two_processes(server: &Server) -> (SeriesCache, SeriesCache, Series) {
+    let (url, series) = (server.url(), fresh_series());
+    let (one, other) =
+        (SeriesCache::new(connect(&url).await), SeriesCache::new(connect(&url).await));
+    // Each has begun.
+    for cache in [&one, &other] {
+        drop(missed(cache, &series, "q").await);
+    }
+    fill(&one, &series, b"old").await;
+    for cache in [&one, &other] {
+        assert_eq!(hit(cache, &series, "q").await, Some(Bytes::from_static(b"old")));
+    }
+    (one, other, series)
+}
+
+async fn write(cache: &SeriesCache, series: &Series) {
+    cache.begin_write(series).await;
+    cache.finish_write(series).await;
+}
+
+/// Reads until what was kept is not served any more.
+async fn forgets(cache: &SeriesCache, series: &Series) {
+    let deadline = Instant::now() + MINUTE / 2;
+    while hit(cache, series, "q").await.is_some() {
+        assert!(Instant::now() < deadline, "it is served for ever");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn a_server_that_comes_back_with_old_data_is_believed_by_nobody() {
+    let mut server = Server::redis().await;
+    let (writer, reader, series) = two_processes(&server).await;
+    tell(&server, "SAVE").await;
+    // One write that it will have forgotten, and one that it misses.
+    write(&writer, &series).await;
+    assert_eq!(hit(&reader, &series, "q").await, None);
+    server.crash();
+    write(&writer, &series).await;
+    drop(writer);
+    server.restart().await;
+    let raw = connect(&server.url()).await;
+    assert!(raw.get(&keys::generation(&series)).await.unwrap().is_some(), "it kept its data");
+    heals(&reader, &series).await;
+    assert_eq!(hit(&reader, &series, "q").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn nothing_old_is_served_while_the_server_has_no_memory_to_say_so() {
+    let server = Server::redis().await;
+    let (writer, reader, series) = two_processes(&server).await;
+    tell(&server, "CONFIG SET maxmemory 1").await;
+    writer.begin_write(&series).await;
+    assert_eq!(hit(&reader, &series, "q").await, None);
+    writer.finish_write(&series).await;
+    assert_eq!(hit(&reader, &series, "q").await, None);
+    assert_eq!(hit(&writer, &series, "q").await, None);
+    tell(&server, "CONFIG SET maxmemory 0").await;
+    heals(&reader, &series).await;
+    heals(&writer, &series).await;
+    assert_eq!(hit(&reader, &series, "q").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn a_writer_that_was_refused_tells_the_others_as_soon_as_it_can() {
+    let server = Server::redis().await;
+    let (writer, reader, series) = two_processes(&server).await;
+    tell(&server, "CONFIG SET min-replicas-to-write 1").await;
+    write(&writer, &series).await;
+    tell(&server, "CONFIG SET min-replicas-to-write 0").await;
+    // Nobody reads at the writer.
+    let lifecycle = Lifecycle::new();
+    drop(lifecycle.spawn("cache", writer.look_after(lifecycle.token())));
+    forgets(&reader, &series).await;
+    lifecycle.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real redis-server: run scripts/test"]
+async fn who_sees_that_the_server_takes_no_writes_believes_it_nothing() {
+    let server = Server::redis().await;
+    let (writer, reader, series) = two_processes(&server).await;
+    let lifecycle = Lifecycle::new();
+    drop(lifecycle.spawn("cache", reader.clone().look_after(lifecycle.token())));
+    tell(&server, "CONFIG SET min-replicas-to-write 1").await;
+    write(&writer, &series).await;
+    drop(writer);
+    forgets(&reader, &series).await;
+    tell(&server, "CONFIG SET min-replicas-to-write 0").await;
+    heals(&reader, &series).await;
+    assert_eq!(hit(&reader, &series, "q").await, None);
+    lifecycle.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ pub const BARS_TTL: Duration = Duration::from_mins(5);
 /// How long a series stays marked as being written, where the writer never says that it is done.
 pub const WRITING_TTL: Duration = Duration::from_mins(1);
 
-/// How long a generation is kept. One that is lost is made anew, so this only tidies up.
+/// How long a generation and the epoch are kept. One that is lost is made anew, so this only tidies up.
 pub const GENERATION_TTL: Duration = Duration::from_hours(24);
 
 /// How long a symbol's latest quote is kept.
@@ -41,10 +41,13 @@ pub fn generation(series: &Series) -> String {
     )
 }
 
-/// Where the encoded answer to `query` is kept, as of `generation`.
-pub fn bars(series: &Series, generation: &str, query: &str) -> String {
+/// Where the epoch of all series is kept.
+pub const EPOCH: &str = "ohlcv:epoch";
+
+/// Where the encoded answer to `query` is kept, as of `epoch` and `generation`.
+pub fn bars(series: &Series, epoch: &str, generation: &str, query: &str) -> String {
     format!(
-        "ohlcv:{}:{}:{}:g{generation}:{query}",
+        "ohlcv:{}:{}:{}:e{epoch}:g{generation}:{query}",
         series.symbol.code(),
         series.symbol.exchange(),
         series.interval
@@ -70,7 +73,7 @@ mod tests {
     fn keys_are_what_operators_look_for() {
         let series = Series::new(Symbol::parse("NASDAQ:AAPL").unwrap(), Interval::Mo1);
         assert_eq!(generation(&series), "ohlcv:generation:AAPL:NASDAQ:1M");
-        assert_eq!(bars(&series, "7", "q"), "ohlcv:AAPL:NASDAQ:1M:g7:q");
+        assert_eq!(bars(&series, "5", "7", "q"), "ohlcv:AAPL:NASDAQ:1M:e5:g7:q");
         assert_eq!(latest_quote(&series.symbol), "quote:latest:NASDAQ:AAPL");
         assert_eq!(current_bar(&series), "bar:current:NASDAQ:AAPL:1M");
         let scope = |principal: &str, key: &str| Scope {

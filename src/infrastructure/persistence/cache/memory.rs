@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use moka::Expiry;
 use moka::future::Cache;
-use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 
 /// The engine's name in answers and logs.
@@ -79,22 +78,6 @@ impl Memory {
 
     pub(super) async fn set_if_absent(&self, key: &str, value: Bytes, ttl: Duration) -> bool {
         self.entries.entry_by_ref(key).or_insert(Entry { value, ttl }).await.is_fresh()
-    }
-
-    pub(super) async fn replace(
-        &self,
-        key: &str,
-        expected: &Bytes,
-        value: Bytes,
-        ttl: Duration,
-    ) -> bool {
-        let replace = |kept: Option<moka::Entry<String, Entry>>| {
-            let is_expected = kept.is_some_and(|kept| kept.value().value == *expected);
-            let op = if is_expected { Op::Put(Entry { value, ttl }) } else { Op::Nop };
-            std::future::ready(op)
-        };
-        let replaced = self.entries.entry_by_ref(key).and_compute_with(replace).await;
-        matches!(replaced, CompResult::ReplacedWith(_))
     }
 
     pub(super) async fn delete(&self, key: &str) {

@@ -117,6 +117,15 @@ impl Cache {
         }
     }
 
+    /// How many connections to the server were made; one counts before anything goes over it.
+    /// None where there is no server.
+    pub fn connections(&self) -> Option<u64> {
+        match &self.engine {
+            Engine::Redis(engine) => Some(engine.connections()),
+            Engine::Memory(_) => None,
+        }
+    }
+
     /// Ends all connections.
     pub async fn close(&self) {
         match &self.engine {
@@ -143,6 +152,21 @@ impl Cache {
             }
         };
         self.observe("get", found, Box::pin(work)).await
+    }
+
+    /// What is kept under each of two keys at one instant, in one round trip.
+    pub async fn get_both(
+        &self,
+        one: &str,
+        other: &str,
+    ) -> Result<(Option<Bytes>, Option<Bytes>), CacheError> {
+        let work = async {
+            match &self.engine {
+                Engine::Redis(engine) => engine.get_both(one, other).await,
+                Engine::Memory(engine) => Ok((engine.get(one).await, engine.get(other).await)),
+            }
+        };
+        self.observe("get_both", outcome_of, Box::pin(work)).await
     }
 
     /// Keeps `value` for `ttl`, whatever was there. One over [`MAX_VALUE_BYTES`] removes it.
@@ -209,23 +233,6 @@ impl Cache {
             }
         };
         self.observe("set_if_absent", outcome_of, Box::pin(work)).await
-    }
-
-    /// Keeps `value` for `ttl` where `expected` is; answers whether it does.
-    pub async fn replace(
-        &self,
-        key: &str,
-        expected: &Bytes,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Result<bool, CacheError> {
-        let work = async {
-            match &self.engine {
-                Engine::Redis(engine) => engine.replace(key, expected, value, ttl).await,
-                Engine::Memory(engine) => Ok(engine.replace(key, expected, value, ttl).await),
-            }
-        };
-        self.observe("replace", outcome_of, Box::pin(work)).await
     }
 
     /// Forgets what is kept under `key`.

@@ -2,18 +2,20 @@
 //!
 //! Every default of the client is set: it would wait without limit for a server that is gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::{Client, WithOptions};
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike as _, KeysInterface as _};
+use fred::interfaces::{ClientLike as _, EventInterface as _, KeysInterface as _};
 use fred::types::config::{
-    Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, UnresponsiveConfig,
+    Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server,
+    UnresponsiveConfig,
 };
 use fred::types::{Builder, ClusterHash, CustomCommand, Expiration, FromValue, SetOptions, Value};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::broadcast::{self, error::TryRecvError};
 use tokio::time::timeout;
 
 use super::buckets::RedisBuckets;
@@ -40,13 +42,19 @@ const QUEUE: usize = 10_000;
 /// Waits between attempts to reconnect, in milliseconds.
 const RECONNECT: (u32, u32) = (50, 5_000);
 
-/// Sets `KEYS[1]` to `ARGV[2]` for `ARGV[3]` milliseconds, where it is `ARGV[1]`.
-const REPLACE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then \
-     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1 end return 0";
-
 /// A connection that mends itself. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Redis(Client);
+pub(super) struct Redis {
+    client: Client,
+    connections: Arc<Mutex<Connections>>,
+}
+
+/// The connections that were made.
+struct Connections {
+    /// The client says each before it sends anything over it.
+    news: broadcast::Receiver<Server>,
+    made: u64,
+}
 
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,8 +77,9 @@ impl Redis {
             .collect();
         let hosts = hosts.join(", ");
         let client = builder(config).build().map_err(|error| start_error(&hosts, &error))?;
+        let connections = Connections { news: client.reconnect_rx(), made: 0 };
         match timeout(START_TIMEOUT, client.init()).await {
-            Ok(Ok(_)) => Ok(Self(client)),
+            Ok(Ok(_)) => Ok(Self { client, connections: Arc::new(Mutex::new(connections)) }),
             Ok(Err(error)) => Err(start_error(&hosts, &error)),
             Err(_) => {
                 let waited =
@@ -85,18 +94,38 @@ impl Redis {
     }
 
     pub(super) async fn ping(&self) -> Result<(), CacheError> {
-        self.client().ping::<()>(None).await.map_err(cache_error)
+        self.commands().ping::<()>(None).await.map_err(cache_error)
+    }
+
+    /// How many connections were made; one counts before anything goes over it.
+    pub(super) fn connections(&self) -> u64 {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            connections.made += match connections.news.try_recv() {
+                Ok(_) => 1,
+                Err(TryRecvError::Lagged(missed)) => missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return connections.made,
+            };
+        }
     }
 
     pub(super) async fn close(&self) {
-        let closed = timeout(CONNECT_TIMEOUT, self.0.quit()).await;
+        let closed = timeout(CONNECT_TIMEOUT, self.client.quit()).await;
         if !matches!(closed, Ok(Ok(()))) {
             tracing::debug!("the connection to Redis was not closed cleanly");
         }
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, CacheError> {
-        self.client().get(key).await.map_err(cache_error)
+        self.commands().get(key).await.map_err(cache_error)
+    }
+
+    pub(super) async fn get_both(
+        &self,
+        one: &str,
+        other: &str,
+    ) -> Result<(Option<Bytes>, Option<Bytes>), CacheError> {
+        self.commands().mget((one, other)).await.map_err(cache_error)
     }
 
     pub(super) async fn set(
@@ -105,7 +134,7 @@ impl Redis {
         value: Bytes,
         ttl: Duration,
     ) -> Result<(), CacheError> {
-        let set = self.client().set(key, value, expiry(ttl), None, false).await;
+        let set = self.commands().set(key, value, expiry(ttl), None, false).await;
         set.map_err(cache_error)
     }
 
@@ -118,7 +147,7 @@ impl Redis {
         if values.is_empty() {
             return Ok(());
         }
-        let pipeline = self.0.pipeline().with_options(&one_attempt(COMMAND_TIMEOUT));
+        let pipeline = self.client.pipeline().with_options(&one_attempt(COMMAND_TIMEOUT));
         for (key, value) in values {
             // Queued, not sent.
             let queued = if value.len() > MAX_VALUE_BYTES {
@@ -140,26 +169,12 @@ impl Redis {
     ) -> Result<bool, CacheError> {
         let options = Some(SetOptions::NX);
         let set: Result<Option<String>, Error> =
-            self.client().set(key, value, expiry(ttl), options, false).await;
+            self.commands().set(key, value, expiry(ttl), options, false).await;
         set.map(|set| set.is_some()).map_err(cache_error)
     }
 
-    pub(super) async fn replace(
-        &self,
-        key: &str,
-        expected: &Bytes,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Result<bool, CacheError> {
-        let milliseconds = Bytes::from(milliseconds(ttl).to_string());
-        let arguments = vec![expected.clone(), value, milliseconds];
-        let replaced: i64 =
-            self.script(REPLACE, key, arguments, COMMAND_TIMEOUT).await.map_err(cache_error)?;
-        Ok(replaced == 1)
-    }
-
     pub(super) async fn delete(&self, key: &str) -> Result<(), CacheError> {
-        self.client().del::<(), _>(key).await.map_err(cache_error)
+        self.commands().del::<(), _>(key).await.map_err(cache_error)
     }
 
     /// What `script` answers for `key`, within `timeout`.
@@ -173,7 +188,7 @@ impl Redis {
         arguments: Vec<Bytes>,
         timeout: Duration,
     ) -> Result<T, Error> {
-        let client = self.0.with_options(&one_attempt(timeout));
+        let client = self.client.with_options(&one_attempt(timeout));
         // The key is behind the script and the number of keys.
         let eval = CustomCommand::new_static("EVAL", ClusterHash::Offset(2), false);
         let mut values: Vec<Value> = vec![script.into(), 1.into(), key.into()];
@@ -181,8 +196,8 @@ impl Redis {
         client.custom(eval, values).await
     }
 
-    fn client(&self) -> WithOptions<Client> {
-        self.0.with_options(&one_attempt(COMMAND_TIMEOUT))
+    fn commands(&self) -> WithOptions<Client> {
+        self.client.with_options(&one_attempt(COMMAND_TIMEOUT))
     }
 }
 

@@ -3,13 +3,23 @@
 //! Each series has a generation that is part of every answer's name. It is `writing` while bars
 //! are written and new afterwards, so no reader can put back what a write made old; a writer that
 //! dies costs a minute of cache. Errors never reach a caller: the series is read uncached.
+//!
+//! An epoch is part of every name, too, and all processes on a server share it. A process replaces
+//! it before it believes what is kept, where that may be old: when it starts, when its connection
+//! was a new one (the server may be back with old data), when the server took no generation, or
+//! takes nothing any more. Until then it reads uncached; it tries twice a second, for the others'
+//! sake also where nobody reads ([`SeriesCache::look_after`]).
+//!
+//! What remains: a writer that cannot reach a server that the other processes do reach. They may
+//! serve what it wrote over until it is back or starts anew, and for [`keys::BARS_TTL`] at most
+//! since it was kept. Where the server refuses all writes, they know it half a second later.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Cache, CacheError, keys};
@@ -19,12 +29,8 @@ use crate::domain::shared::Series;
 /// The generation of a series that is being written.
 const WRITING: &[u8] = b"writing";
 
-/// How long after a failure the cache is tried again for a series whose generation is not known
-/// to be right.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Series that are told apart while the cache is away; when there are more, none is cached.
-const MAX_DOUBTFUL: usize = 10_000;
+/// How long between attempts to replace the epoch, and between looks at the server.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Failures are logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -38,10 +44,21 @@ pub struct SeriesCache {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Series whose generation could not be set, and until when they are left alone.
-    doubtful: HashMap<Series, Instant>,
+    /// How often the server did not take what it had to.
+    doubts: u64,
+    /// What was known just before the epoch was replaced.
+    sure_as_of: Option<Known>,
+    /// When replacing it may be tried again.
+    try_at: Option<Instant>,
     logged_at: Option<Instant>,
     failures: u64,
+}
+
+/// As long as it stays the same, nothing that is kept may be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    doubts: u64,
+    connections: Option<u64>,
 }
 
 /// What the cache has for a reader.
@@ -82,14 +99,15 @@ impl SeriesCache {
 
     async fn look_up(&self, series: &Series, query: &str) -> CacheRead {
         let uncached = CacheRead::Miss(ReadTicket { key: None });
-        if !self.is_sure(series).await {
+        if !self.is_sure() && !self.replace_epoch().await {
             return uncached;
         }
-        let Some(generation) = self.logged(self.generation(series).await).flatten() else {
+        let Some(key) = self.logged(self.key(series, query).await).flatten() else {
             return uncached;
         };
-        let key = keys::bars(series, &generation, query);
-        match self.logged(self.cache.get(&key).await) {
+        let kept = self.logged(self.cache.get(&key).await);
+        // Only now is it known which connection the answers came over.
+        match kept.filter(|_| self.is_sure()) {
             Some(Some(bytes)) => CacheRead::Hit(bytes),
             Some(None) => CacheRead::Miss(ReadTicket { key: Some(key) }),
             None => uncached,
@@ -106,84 +124,92 @@ impl SeriesCache {
     /// To be called before bars of `series` are written.
     pub async fn begin_write(&self, series: &Series) {
         let writing = Bytes::from_static(WRITING);
-        // Doubtful until it is set: nothing kept before may be read once the write has begun.
-        self.set_generation(series, writing, keys::WRITING_TTL, keys::WRITING_TTL).await;
+        self.set_generation(series, writing, keys::WRITING_TTL).await;
     }
 
     /// To be called after bars of `series` were written, or the write failed.
     pub async fn finish_write(&self, series: &Series) {
-        self.set_generation(series, fresh(), keys::GENERATION_TTL, Duration::ZERO).await;
+        self.set_generation(series, fresh(), keys::GENERATION_TTL).await;
     }
 
-    async fn set_generation(
-        &self,
-        series: &Series,
-        generation: Bytes,
-        ttl: Duration,
-        doubtful_for: Duration,
-    ) {
-        let set = self.cache.set(&keys::generation(series), generation, ttl).await;
-        match self.logged(set) {
-            Some(()) => self.trust(series),
-            None => self.doubt(series, doubtful_for),
+    /// Sees to it that what is old is found by nobody on the server, until `stopping`.
+    pub async fn look_after(self, stopping: CancellationToken) {
+        if self.cache.connections().is_none() {
+            return;
+        }
+        while stopping.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+            // Refused by a server that takes no writes, also where there is an epoch.
+            let taken = self.cache.set_if_absent(keys::EPOCH, fresh(), keys::GENERATION_TTL).await;
+            if self.logged(taken).is_none() {
+                self.lock().doubts += 1;
+            }
+            if !self.is_sure() {
+                self.replace_epoch().await;
+            }
         }
     }
 
-    /// The generation to read and fill under; none while the series is being written.
-    async fn generation(&self, series: &Series) -> Result<Option<String>, CacheError> {
+    async fn set_generation(&self, series: &Series, generation: Bytes, ttl: Duration) {
+        if !self.overwrite(&keys::generation(series), generation, ttl).await {
+            self.lock().doubts += 1;
+        }
+    }
+
+    /// Puts `value` in place of what is under `key`; nothing, where the server has no room for it.
+    async fn overwrite(&self, key: &str, value: Bytes, ttl: Duration) -> bool {
+        self.logged(self.cache.set(key, value, ttl).await).is_some()
+            || self.logged(self.cache.delete(key).await).is_some()
+    }
+
+    /// Where the answer to `query` is kept; nowhere while the series is being written.
+    async fn key(&self, series: &Series, query: &str) -> Result<Option<String>, CacheError> {
         let key = keys::generation(series);
-        let mut generation = self.cache.get(&key).await?;
-        if generation.is_none() {
-            let made = fresh();
-            let is_set = self.cache.set_if_absent(&key, made.clone(), keys::GENERATION_TTL).await?;
-            generation = if is_set { Some(made) } else { self.cache.get(&key).await? };
-        }
-        let usable = generation.filter(|generation| generation != WRITING);
-        Ok(usable.and_then(|generation| String::from_utf8(generation.to_vec()).ok()))
+        let (epoch, generation) = self.cache.get_both(keys::EPOCH, &key).await?;
+        let epoch = self.or_made(keys::EPOCH, epoch).await?;
+        let generation = self.or_made(&key, generation).await?;
+        Ok(epoch.zip(generation.filter(|generation| generation != WRITING)).and_then(
+            |(epoch, generation)| {
+                let epoch = str::from_utf8(&epoch).ok()?;
+                Some(keys::bars(series, epoch, str::from_utf8(&generation).ok()?, query))
+            },
+        ))
     }
 
-    /// Whether the series' generation is known to be right. Where it could not be set, a new one
-    /// takes the place of what is there, unless a writer is at it.
-    async fn is_sure(&self, series: &Series) -> bool {
-        {
-            let mut state = self.lock();
-            let Some(until) = state.doubtful.get(series).copied() else {
-                return state.doubtful.len() < MAX_DOUBTFUL;
-            };
-            if Instant::now() < until {
+    /// What was found under `key`, or is made where there was nothing.
+    async fn or_made(&self, key: &str, found: Option<Bytes>) -> Result<Option<Bytes>, CacheError> {
+        if found.is_some() {
+            return Ok(found);
+        }
+        let made = fresh();
+        let is_set = self.cache.set_if_absent(key, made.clone(), keys::GENERATION_TTL).await?;
+        if is_set { Ok(Some(made)) } else { self.cache.get(key).await }
+    }
+
+    /// Whether nothing that is kept may be old.
+    fn is_sure(&self) -> bool {
+        let state = self.lock();
+        state.sure_as_of == Some(self.known(&state))
+    }
+
+    /// Makes what is kept unreachable, for all processes. One caller at a time tries.
+    async fn replace_epoch(&self) -> bool {
+        let known = {
+            let (mut state, now) = (self.lock(), Instant::now());
+            if state.try_at.is_some_and(|at| now < at) {
                 return false;
             }
-            // One reader at a time tries.
-            state.doubtful.insert(series.clone(), Instant::now() + RETRY_AFTER);
+            state.try_at = Some(now + LOOK_EVERY);
+            self.known(&state)
+        };
+        let replaced = self.overwrite(keys::EPOCH, fresh(), keys::GENERATION_TTL).await;
+        if replaced {
+            self.lock().sure_as_of = Some(known);
         }
-        let sure = self.logged(self.renew(series).await).unwrap_or_default();
-        if sure {
-            self.trust(series);
-        }
-        sure
+        replaced
     }
 
-    async fn renew(&self, series: &Series) -> Result<bool, CacheError> {
-        let key = keys::generation(series);
-        match self.cache.get(&key).await? {
-            // Nothing that was kept can be reached.
-            None => Ok(true),
-            Some(generation) if generation == WRITING => Ok(true),
-            Some(generation) => {
-                self.cache.replace(&key, &generation, fresh(), keys::GENERATION_TTL).await
-            }
-        }
-    }
-
-    fn trust(&self, series: &Series) {
-        self.lock().doubtful.remove(series);
-    }
-
-    fn doubt(&self, series: &Series, length: Duration) {
-        let mut state = self.lock();
-        if state.doubtful.len() < MAX_DOUBTFUL || state.doubtful.contains_key(series) {
-            state.doubtful.insert(series.clone(), Instant::now() + length);
-        }
+    fn known(&self, state: &State) -> Known {
+        Known { doubts: state.doubts, connections: self.cache.connections() }
     }
 
     /// The value, or a word in the log that there is none.
