@@ -6,7 +6,7 @@
 //!
 //! An epoch is part of every name, too, and all processes on a server share it. A process replaces
 //! it before it believes what is kept, where that may be old: when it starts, when its connection
-//! was a new one (the server may be back with old data), when the server took no generation, or
+//! is a new one (the server may be back with old data), when the server took no generation, or
 //! takes nothing any more. Until then it reads uncached; it tries twice a second, for the others'
 //! sake also where nobody reads ([`SeriesCache::look_after`]).
 //!
