@@ -18,6 +18,7 @@ use tonic::{Code, Request};
 
 use super::collector::Collector;
 use super::exposition::{Family, parse};
+use super::logs::only_known_fields;
 use crate::engines::{Engine, on_every_engine};
 use crate::processes::Server;
 use crate::servers::Server as Dependency;
@@ -279,6 +280,9 @@ async fn what_the_checks_find_is_exported() {
     for series in [&cache, &database, &ready] {
         becomes(&server, series, 1.0).await;
     }
+    let lines = server.lines();
+    assert!(lines.iter().any(|line| line.contains("\"fred::")), "its client said so: {lines:#?}");
+    only_known_fields(&lines);
 }
 
 #[tokio::test(flavor = "multi_thread")]
