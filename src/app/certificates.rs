@@ -161,6 +161,7 @@ mod tests {
             }
             assert_eq!(said("new connections get"), 1, "{}", lines.text());
             // One look falls between the certificate and its key.
+            sleep(EVERY / 2).await;
             renew(&files);
             let key = std::fs::read(&files.key).unwrap();
             std::fs::write(&files.key, "").unwrap();
