@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Span, warn};
@@ -140,8 +140,10 @@ impl HttpClient {
     /// Sends and reads.
     async fn exchange(&self, host: &str, request: &HttpRequest) -> Result<HttpAnswer, HttpError> {
         let mut headers = request.headers.clone();
-        if self.config.tells_context {
-            tell_context(&mut headers);
+        inject_context(&mut headers);
+        let id = CorrelationId::current().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
+        if let Some(id) = id {
+            headers.insert(HeaderName::from_static(HEADER_CORRELATION_ID), id);
         }
         let sent = self
             .client
@@ -167,15 +169,6 @@ impl HttpClient {
             HTTP_BREAKER_OPENINGS.with([self.config.target]).increment(1);
             warn!(address = host, "`{host}` failed too often and is left alone for a while");
         }
-    }
-}
-
-/// Says for which call, and within which trace, something is asked.
-fn tell_context(headers: &mut HeaderMap) {
-    inject_context(headers);
-    let id = CorrelationId::current().and_then(|id| HeaderValue::from_str(id.as_str()).ok());
-    if let Some(id) = id {
-        headers.insert(HeaderName::from_static(HEADER_CORRELATION_ID), id);
     }
 }
 

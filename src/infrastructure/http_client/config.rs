@@ -30,9 +30,6 @@ pub struct HttpClientConfig {
     pub retry: RetryRules,
     /// When a host is left alone.
     pub breaker: BreakerRules,
-    /// Whether the hosts are told for which call they are asked: its correlation id, which is its
-    /// caller's text, and its trace. For those who are meant to find their part in our logs.
-    pub tells_context: bool,
     /// Which addresses it may connect to; all where there is none. With a filter it uses no proxy,
     /// which would connect in its place.
     pub addresses: Option<AddressFilter>,
@@ -75,7 +72,6 @@ impl HttpClientConfig {
             max_body_bytes: 1 << 20,
             retry: RetryRules::default(),
             breaker: BreakerRules::default(),
-            tells_context: true,
             addresses: None,
             resolver: None,
         }

@@ -174,8 +174,6 @@ impl TradingViewConfig {
             attempt_timeout: patience,
             total_timeout: patience,
             max_body_bytes: MAX_BODY_BYTES,
-            // Who calls us, and what they call it, is nothing to a stranger.
-            tells_context: false,
             ..HttpClientConfig::new(PROVIDER, Arc::clone(tls))
         };
         HttpClient::new(config).map_err(ConfigError::Http)
