@@ -116,8 +116,7 @@ impl App {
         let transport =
             Transport::new(settings.connections_per_address).with_tls(files.encryption());
         let guard = files.guard(&settings, &cache, &lifecycle);
-        let (series_cache, live) = (SeriesCache::new(cache.clone()), LiveSeries::default());
-        drop(lifecycle.spawn("cache", series_cache.clone().look_after(lifecycle.token())));
+        let (series_cache, live) = (cached_series(&cache, &lifecycle), LiveSeries::default());
         let sessions = Sessions::new(database.clone());
         let (announcer, untold) = Announcer::new(database.clone());
         let ledger = CoverageLedger::new(database.clone(), sessions.clone(), announcer.clone());
@@ -237,6 +236,12 @@ pub async fn migrate(settings: &Settings, apply: bool) -> Result<TakeoverReport,
     let report = takeover::migrate(&database, &SeriesCache::new(cache), apply).await;
     database.close().await;
     report.map_err(|error| StartError { mistakes: vec![with_causes(&error)] })
+}
+
+fn cached_series(cache: &Cache, lifecycle: &Lifecycle) -> SeriesCache {
+    let series = SeriesCache::new(cache.clone());
+    drop(lifecycle.spawn("series cache", series.clone().look_after(lifecycle.token())));
+    series
 }
 
 fn server_info(
