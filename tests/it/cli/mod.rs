@@ -190,6 +190,15 @@ async fn a_detached_sync_is_followed_to_its_end_and_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_is_cancelled_is_said_to_be() {
+    let running = Running::start(&["--fault", "silence"]).await;
+    let said = running.call(&["sync", "NYSE:IBM", "--detach"]).await;
+    let id = said.out.split(' ').next().unwrap();
+    let said = running.call(&["cancel", id]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "NYSE:IBM: cancelled, 0 bars fetched\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bars_come_as_a_table_as_json_and_as_csv() {
     let running = Running::start(&[]).await;
     running.sync("NYSE:IBM", "1d").await;
