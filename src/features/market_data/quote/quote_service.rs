@@ -27,7 +27,7 @@ use super::{Connection, QuoteError, snapshot_codec, wire};
 use crate::common::health::SwitchedOff;
 use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
-use crate::domain::ohlcv::services::BarRules;
+use crate::domain::ohlcv::services::{BarManager, BarRules};
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::{Announcer, CoverageLedger, FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
@@ -349,6 +349,22 @@ impl FormingBars for QuoteService {
         let ask = timeout(FORMING_WITHIN, self.forming_bar(series.clone()));
         // A feed that has no time to answer, or stops, has none to tell.
         async { ask.await.ok()?.ok().flatten() }.boxed()
+    }
+
+    fn kept<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Result<Option<Bar>, DatabaseError>> {
+        let symbol = &series.symbol;
+        let kept = async {
+            let bytes = self.database.feed_state().get(symbol).await?;
+            let kept = bytes.as_deref().and_then(snapshot_codec::decode);
+            let Some(kept) = kept.filter(|kept| kept.snapshot.symbol == *symbol) else {
+                return Ok(None);
+            };
+            let session = self.sessions.of(symbol).await?;
+            let mut manager = BarManager::new(BarRules::default());
+            let id = manager.restore(&kept.snapshot, &session, &[]);
+            Ok(manager.forming(id, series.interval))
+        };
+        kept.boxed()
     }
 }
 
