@@ -272,7 +272,7 @@ async fn cache_errors(settings: &BTreeMap<String, String>) -> f64 {
 /// A request of someone who waits long, but not until the end of a sync is given up.
 fn soon<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(Duration::from_secs(60));
+    request.set_timeout(Duration::from_mins(1));
     request
 }
 
