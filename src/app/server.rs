@@ -5,8 +5,10 @@ use tower::Layer as _;
 
 use super::access::{Method, methods};
 use super::guard::Guard;
-use crate::common::constants::{MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
-use crate::common::grpc::{CallLayer, CallService, Load, Methods};
+use crate::common::constants::{MAX_PROBE_BYTES, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
+use crate::common::grpc::{
+    CallLayer, CallService, Load, LoadShed, LoadShedLayer, Methods, Requests, RequestsLayer,
+};
 use crate::common::health::HealthCoordinator;
 use crate::common::idempotency::Idempotency;
 use crate::common::identity::Authentication;
@@ -25,7 +27,7 @@ pub(super) fn load() -> Load {
 }
 
 /// The services with all that is around them.
-type Guarded = CallService<Authentication<RateLimit<Routes>>>;
+type Guarded = CallService<Authentication<RateLimit<LoadShed<Requests<Routes>>>>>;
 
 /// Every service that is served, described.
 const DESCRIPTORS: [&[u8]; 4] = [
@@ -62,13 +64,16 @@ pub(super) fn service(
             // Without it grpcurl cannot print error details.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes = Routes::new(health.server())
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+    let routes = Routes::new(health.server().max_decoding_message_size(MAX_PROBE_BYTES))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(market_data)
         .add_service(quotes)
         .add_service(system)
         .prepare();
-    let guarded = guard.authentication.layer(guard.limits.layer(routes));
-    Ok(CallLayer::new(load, Methods::declared(&DESCRIPTORS)?).layer(guarded))
+    let methods = Methods::declared(&DESCRIPTORS)?;
+    let requests = RequestsLayer::new(methods.clone(), lifecycle.draining()).layer(routes);
+    let counted = LoadShedLayer::new(load).layer(requests);
+    let guarded = guard.authentication.layer(guard.limits.layer(counted));
+    Ok(CallLayer::new(methods).layer(guarded))
 }

@@ -91,8 +91,14 @@ pub const IDEMPOTENCY_RENEWAL: Duration = Duration::from_secs(5);
 pub const IDEMPOTENCY_WAIT: Duration = Duration::from_secs(2);
 /// How long one access to the store of idempotency keys may take.
 pub const IDEMPOTENCY_STORE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Largest request message, in bytes.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// Largest request message, in bytes: the longest lists are a tenth of it.
+pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// Largest request message of health, which asks without a key, in bytes.
+pub const MAX_PROBE_BYTES: usize = 4 * 1024;
+/// How long a request may take to arrive.
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// Checks and watches of health that one caller may have under way at once.
+pub const PROBES_PER_CALLER: u32 = 256;
 /// Largest answer message, in bytes.
 pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 /// Domain events that the bus remembers.

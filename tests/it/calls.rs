@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use pocketquant::common::grpc::{CallLayer, Load, Methods};
+use pocketquant::common::grpc::{CallLayer, Methods};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::{System, SystemServer};
@@ -96,7 +96,7 @@ async fn server() -> String {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let system = SystemServer::new(Fake).max_decoding_message_size(1_024);
-    let calls = CallLayer::new(Load::new([]), Methods::default());
+    let calls = CallLayer::new(Methods::default());
     let server = Server::builder().layer(calls).add_service(system);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     url

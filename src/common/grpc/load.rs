@@ -2,8 +2,9 @@
 //!
 //! Calls have one budget and open streams another, since a stream may live for weeks: a call
 //! counts from here to the end of its answer, a stream counts as a call while it is being opened
-//! and as a stream from then on. Health is never refused: an orchestrator that takes a busy
-//! process for a dead one makes it worse.
+//! and as a stream from then on. Health is neither counted nor refused here: an orchestrator that
+//! takes a busy process for a dead one makes it worse, and who has no key takes no place of those
+//! who have one. The limits bound it by caller.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -23,8 +24,8 @@ use super::{CallError, to_status};
 use crate::common::constants::{MAX_CALLS, MAX_STREAMS};
 use crate::common::metrics::table::OVERLOAD_REFUSALS;
 
-/// Calls that nothing may refuse.
-const ALWAYS: &str = "/grpc.health.v1.Health/Check";
+/// Calls that count for nothing.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// How much the process works on. Cheap to clone: clones share their counts.
 #[derive(Clone, Debug)]
@@ -66,16 +67,14 @@ impl Load {
 
     /// Room for a call of `path`; nothing when there is none.
     fn admit(&self, path: &str) -> Option<Permits> {
-        if path == ALWAYS {
-            return Some(Permits { call: None, stream: None });
+        let long = self.streaming.contains(path);
+        if path.starts_with(HEALTH) {
+            return Some(Permits { call: None, _stream: None, long });
         }
         let call = Arc::clone(&self.calls).try_acquire_owned().ok()?;
-        let stream = if self.streaming.contains(path) {
-            Some(Arc::clone(&self.streams).try_acquire_owned().ok()?)
-        } else {
-            None
-        };
-        Some(Permits { call: Some(call), stream })
+        let stream =
+            if long { Some(Arc::clone(&self.streams).try_acquire_owned().ok()?) } else { None };
+        Some(Permits { call: Some(call), _stream: stream, long })
     }
 }
 
@@ -83,7 +82,9 @@ impl Load {
 #[derive(Debug)]
 struct Permits {
     call: Option<OwnedSemaphorePermit>,
-    stream: Option<OwnedSemaphorePermit>,
+    _stream: Option<OwnedSemaphorePermit>,
+    /// Whether it is a stream, counted or not.
+    long: bool,
 }
 
 /// Wraps services in [`LoadShed`].
@@ -166,7 +167,7 @@ where
         let mut response = ready!(inner.poll(cx))?;
         let mut permits = this.permits.take();
         if let Some(permits) = &mut permits
-            && permits.stream.is_some()
+            && permits.long
         {
             permits.call = None;
             response.extensions_mut().insert(LongAnswer);
@@ -273,8 +274,12 @@ mod tests {
 
     #[tokio::test]
     async fn probes_are_answered_whatever_the_load() {
-        let load = Load::with_limits([], 0, 0);
+        let watch = [HEALTH, "Watch"].concat();
+        let load = Load::with_limits([watch.clone()], 0, 0);
         assert!(refusal(&ask(&load, CALL).await).is_some());
-        assert!(refusal(&ask(&load, ALWAYS).await).is_none());
+        assert!(refusal(&ask(&load, &[HEALTH, "Check"].concat()).await).is_none());
+        let watching = ask(&load, &watch).await;
+        assert!(refusal(&watching).is_none());
+        assert!(watching.extensions().get::<LongAnswer>().is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! The methods that there are: what metrics tell apart, whatever callers ask for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use metrics::SharedString;
@@ -15,24 +15,34 @@ const OTHER: &str = "other";
 pub struct Methods {
     /// `package.Service/Method` by path.
     names: Arc<HashMap<String, Arc<str>>>,
+    /// The paths of those whose request is a stream of messages.
+    taking_streams: Arc<HashSet<String>>,
 }
 
 impl Methods {
     /// Every method that encoded `descriptors` declare.
     pub fn declared(descriptors: &[&[u8]]) -> Result<Self, prost::DecodeError> {
-        let mut names = HashMap::new();
+        let (mut names, mut taking_streams) = (HashMap::new(), HashSet::new());
         for descriptors in descriptors {
             for file in FileDescriptorSet::decode(*descriptors)?.file {
                 for service in &file.service {
                     for method in &service.method {
                         let package = file.package();
                         let name = format!("{package}.{}/{}", service.name(), method.name());
+                        if method.client_streaming() {
+                            taking_streams.insert(format!("/{name}"));
+                        }
                         names.insert(format!("/{name}"), name.into());
                     }
                 }
             }
         }
-        Ok(Self { names: Arc::new(names) })
+        Ok(Self { names: Arc::new(names), taking_streams: Arc::new(taking_streams) })
+    }
+
+    /// Whether the request of the method that `path` calls is a stream of messages.
+    pub(super) fn takes_stream(&self, path: &str) -> bool {
+        self.taking_streams.contains(path)
     }
 
     /// The method that `path` calls, as a label.

@@ -13,6 +13,7 @@ mod encoded;
 mod load;
 mod methods;
 mod panics;
+mod requests;
 mod status;
 pub mod transport;
 
@@ -26,8 +27,10 @@ pub use encoded::Encoded;
 pub use load::{Load, LoadShed, LoadShedBody, LoadShedFuture, LoadShedLayer};
 pub use methods::Methods;
 pub use panics::{PanicBody, PanicFuture, PanicLayer, Panics};
+pub use requests::{RequestBody, Requests, RequestsLayer};
 pub use status::{to_rpc_status, to_status};
 
+use super::constants::REQUEST_PATIENCE;
 use super::error::{Coded, ErrorCode};
 use super::idempotency;
 use super::shutdown::TaskPanicked;
@@ -39,6 +42,12 @@ pub enum CallError {
     /// Its `grpc-timeout` passed.
     #[error("the call's deadline passed")]
     DeadlineExceeded,
+    /// Its request did not arrive in time.
+    #[error("the request was not whole within {} s", REQUEST_PATIENCE.as_secs())]
+    Unfinished,
+    /// Its caller went away, or broke off, before the request was whole.
+    #[error("the caller went away before the request was whole")]
+    Abandoned,
     /// Too many calls are in flight.
     #[error("the server has more calls in flight than it takes")]
     Overloaded,
@@ -59,7 +68,8 @@ pub enum CallError {
 impl Coded for CallError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::DeadlineExceeded => ErrorCode::DeadlineExceeded,
+            Self::DeadlineExceeded | Self::Unfinished => ErrorCode::DeadlineExceeded,
+            Self::Abandoned => ErrorCode::Cancelled,
             Self::Overloaded => ErrorCode::Overloaded,
             Self::Draining | Self::TaskCancelled(_) => ErrorCode::Draining,
             Self::Panicked(_) | Self::AnswerUnreadable(_) => ErrorCode::Internal,
@@ -72,21 +82,20 @@ pub type Interceptor = fn(tonic::Request<()>) -> Result<tonic::Request<()>, toni
 
 /// A service with all that [`CallLayer`] puts around it, outermost first.
 pub type CallService<S> =
-    Correlation<AccessLog<Panics<Deadline<LoadShed<InterceptedService<Details<S>, Interceptor>>>>>>;
+    Correlation<AccessLog<Panics<Deadline<InterceptedService<Details<S>, Interceptor>>>>>;
 
 /// What every call goes through, outermost first: correlation id and span, access log and metrics,
-/// panics, deadline, load, refusal of malformed metadata, idempotency key, details for the statuses
-/// that tonic makes.
+/// panics, deadline, refusal of malformed metadata, idempotency key, details for the statuses that
+/// tonic makes. [`LoadShedLayer`] and [`RequestsLayer`] come behind whatever says who may call.
 #[derive(Clone, Debug)]
 pub struct CallLayer {
-    load: Load,
     methods: Methods,
 }
 
 impl CallLayer {
-    /// Counts calls in `load`, and tells `methods` apart in metrics.
-    pub const fn new(load: Load, methods: Methods) -> Self {
-        Self { load, methods }
+    /// Tells `methods` apart in metrics.
+    pub const fn new(methods: Methods) -> Self {
+        Self { methods }
     }
 }
 
@@ -96,7 +105,6 @@ impl<S> Layer<S> for CallLayer {
     fn layer(&self, service: S) -> CallService<S> {
         let service = DetailsLayer.layer(service);
         let service = InterceptedService::new(service, interceptor as Interceptor);
-        let service = LoadShedLayer::new(self.load.clone()).layer(service);
         let service = PanicLayer.layer(DeadlineLayer.layer(service));
         CorrelationLayer.layer(AccessLogLayer::new(self.methods.clone()).layer(service))
     }

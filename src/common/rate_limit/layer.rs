@@ -15,11 +15,12 @@ use super::limiter::RateLimiter;
 use super::quota::{Decision, Quota};
 use super::streams::{StreamPlace, StreamPlaces};
 use crate::common::constants::{
-    HEADER_RATE_LIMIT, HEADER_RATE_REMAINING, HEADER_RATE_RESET, RETRY_AFTER_OUTAGE,
+    HEADER_RATE_LIMIT, HEADER_RATE_REMAINING, HEADER_RATE_RESET, PROBES_PER_CALLER,
+    RETRY_AFTER_OUTAGE,
 };
 use crate::common::error::{Coded, ErrorCode};
 use crate::common::grpc::to_status;
-use crate::common::identity::{Principal, Rule};
+use crate::common::identity::{Access, Principal, Rule};
 use crate::common::metrics::table::STREAM_LIMIT_REFUSALS;
 
 /// Which limit a caller has reached.
@@ -35,6 +36,14 @@ pub enum LimitError {
         /// When a call will pass again.
         retry_in: Duration,
     },
+    /// They ask for health too often at once.
+    #[error("too many health calls: {most} may be under way at once")]
+    Probes {
+        /// Who.
+        principal: Principal,
+        /// How many they may have.
+        most: u32,
+    },
     /// Their streams are all in use.
     #[error("too many streams: {most} may be open at once")]
     Streams {
@@ -49,7 +58,7 @@ impl Coded for LimitError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Calls { .. } => ErrorCode::RateLimited,
-            Self::Streams { .. } => ErrorCode::StreamLimit,
+            Self::Probes { .. } | Self::Streams { .. } => ErrorCode::StreamLimit,
         }
     }
 
@@ -57,15 +66,15 @@ impl Coded for LimitError {
         match self {
             Self::Calls { retry_in, .. } => Some(*retry_in),
             // Nobody knows when one ends.
-            Self::Streams { .. } => Some(RETRY_AFTER_OUTAGE),
+            Self::Probes { .. } | Self::Streams { .. } => Some(RETRY_AFTER_OUTAGE),
         }
     }
 
     fn quota(&self) -> Option<(String, String)> {
         match self {
-            Self::Calls { principal, .. } | Self::Streams { principal, .. } => {
-                Some((principal.to_string(), self.to_string()))
-            }
+            Self::Calls { principal, .. }
+            | Self::Probes { principal, .. }
+            | Self::Streams { principal, .. } => Some((principal.to_string(), self.to_string())),
         }
     }
 }
@@ -76,12 +85,14 @@ pub struct RateLimitLayer {
     /// Absent where calls are not limited.
     calls: Option<RateLimiter>,
     streams: StreamPlaces,
+    probes: StreamPlaces,
 }
 
 impl RateLimitLayer {
     /// With a limit on calls, where there is one, and one on each principal's open streams.
     pub fn new(calls: Option<RateLimiter>, streams_per_principal: u32) -> Self {
-        Self { calls, streams: StreamPlaces::new(streams_per_principal) }
+        let probes = StreamPlaces::new(PROBES_PER_CALLER);
+        Self { calls, streams: StreamPlaces::new(streams_per_principal), probes }
     }
 
     async fn admit(&self, caller: Option<(Principal, Rule)>) -> Result<Admitted, Status> {
@@ -102,6 +113,13 @@ impl RateLimitLayer {
                 STREAM_LIMIT_REFUSALS.handle().increment(1);
                 let most = self.streams.most();
                 return Err(admitted.refusal(&LimitError::Streams { principal, most }));
+            }
+        }
+        if rule.access == Access::Public {
+            admitted.place = self.probes.take(&principal.counted());
+            if admitted.place.is_none() {
+                let most = self.probes.most();
+                return Err(admitted.refusal(&LimitError::Probes { principal, most }));
             }
         }
         Ok(admitted)

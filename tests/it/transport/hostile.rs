@@ -126,8 +126,8 @@ fn outsized() -> Vec<Case> {
         |count, conflate| message(&pb::StreamQuotesRequest { symbols: symbols(count), conflate });
     vec![
         ("a million symbols", LIST_QUOTES, None, list(1_000_000), TOO_LARGE),
-        ("as many as fit", LIST_QUOTES, None, list(800_000), INVALID),
-        ("a stream of them", STREAM_QUOTES, None, stream(800_000, None), INVALID),
+        ("as many as fit", LIST_QUOTES, None, list(200_000), INVALID),
+        ("a stream of them", STREAM_QUOTES, None, stream(200_000, None), INVALID),
         ("time without end", STREAM_QUOTES, None, stream(1, Some(endless)), INVALID),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
@@ -118,6 +119,40 @@ async fn floods_of_headers_end_their_connection_and_no_other() {
     let nothing = Frame::new(CONTINUATION, 0, 1, []).bytes().repeat(100_000);
     raw.try_send(&nothing).await;
     timeout(PATIENCE, raw.until_closed()).await.unwrap();
+    bystander.noticed_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_that_is_asked_for_without_end_takes_nobodys_place() {
+    let (_simulator, app) = app(&[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let bystander = Bystander::start(&app.url).await;
+    let (mut open, mut refused) = (Vec::new(), None);
+    // Twice as often as the process takes calls, and half of it is never whole.
+    for _ in 0..2 {
+        let socket = tokio::net::TcpStream::connect(address(&app.url)).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        drop(tokio::spawn(connection));
+        for number in 0..1_000 {
+            let mut client = client.clone().ready().await.unwrap();
+            let request = http::Request::post("http://test/grpc.health.v1.Health/Watch")
+                .header("content-type", "application/grpc")
+                .body(())
+                .unwrap();
+            let (answer, mut body) = client.send_request(request, false).unwrap();
+            if number % 2 == 0 {
+                body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
+            }
+            open.push((answer, body));
+        }
+    }
+    while let Some((answer, _body)) = open.pop()
+        && refused.is_none()
+    {
+        let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+        refused = Status::from_header_map(answer.headers());
+    }
+    assert_eq!(reason(&refused.unwrap()), (Code::ResourceExhausted, "STREAM_LIMIT".to_owned()));
+    info(&connect(&app.url).await).await.unwrap();
     bystander.noticed_nothing().await;
 }
 

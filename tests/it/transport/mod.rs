@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pocketquant::common::grpc::transport::{Encryption, Transport};
-use pocketquant::common::grpc::{CallLayer, Load, Methods};
+use pocketquant::common::grpc::{CallLayer, Methods, RequestsLayer};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::system_client::SystemClient;
 use pocketquant::proto::v1::system_server::SystemServer;
@@ -47,7 +47,8 @@ impl Alone {
         let transport = Transport::new(100).with_tls(tls.map(Encryption::new));
         let (draining, closing) = (transport.draining(), transport.closing());
         let routes = Routes::new(SystemServer::new(Fake));
-        let service = CallLayer::new(Load::new([]), Methods::default()).layer(routes);
+        let routes = RequestsLayer::new(Methods::default(), draining.clone()).layer(routes);
+        let service = CallLayer::new(Methods::default()).layer(routes);
         drop(tokio::spawn(transport.serve(listener, service)));
         Self { address, draining, _closing: closing.drop_guard() }
     }

@@ -16,6 +16,7 @@ pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 
 pub const ACK: u8 = 1;
+pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 /// RFC 9113, section 7.
@@ -77,6 +78,13 @@ pub fn call(path: &str) -> Vec<u8> {
         ("te", "trailers"),
     ];
     headers.into_iter().flat_map(|(name, value)| header(name, value)).collect()
+}
+
+/// A whole call of `path`, with an empty message.
+pub fn whole(path: &str, stream: u32) -> Vec<u8> {
+    let mut bytes = Frame::new(HEADERS, END_HEADERS, stream, call(path)).bytes();
+    bytes.extend(Frame::new(DATA, END_STREAM, stream, [0; 5]).bytes());
+    bytes
 }
 
 /// A connection that sends bytes and reads frames.

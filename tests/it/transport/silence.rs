@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tonic::{Code, Status};
 
-use super::raw::{ACK, END_HEADERS, Frame, GOAWAY, HEADERS, PING, PREFACE, Raw, call};
+use super::raw::{ACK, Frame, GOAWAY, PING, PREFACE, Raw, whole};
 use super::{Alone, GET_HEALTH, GET_SERVER_INFO};
+use crate::support::reason;
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_does_not_begin_to_speak_is_closed() {
@@ -67,8 +69,7 @@ async fn an_old_connection_takes_no_new_calls_and_keeps_its_open_ones() {
     let server = Alone::start(None).await;
     let started = Instant::now();
     let mut raw = Raw::greeted(server.address).await;
-    let open = Frame::new(HEADERS, END_HEADERS, 1, call(GET_SERVER_INFO));
-    raw.send(&open.bytes()).await;
+    raw.send(&whole(GET_SERVER_INFO, 1)).await;
     let goaway = raw.next(GOAWAY).await.unwrap();
     assert_eq!(goaway.reason(), 0, "nobody did anything wrong");
     let age = started.elapsed();
@@ -80,6 +81,58 @@ async fn an_old_connection_takes_no_new_calls_and_keeps_its_open_ones() {
             raw.send(&Frame::new(PING, ACK, 0, frame.payload).bytes()).await;
         }
     }
+}
+
+/// A call whose message is `sent` so far.
+struct Unfinished {
+    answer: h2::client::ResponseFuture,
+    body: h2::SendStream<Bytes>,
+}
+
+impl Unfinished {
+    async fn begin(server: &Alone, sent: &'static [u8]) -> Self {
+        let socket = TcpStream::connect(server.address).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+        drop(tokio::spawn(connection));
+        let request = http::Request::post(format!("http://test{GET_HEALTH}"))
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(sent), false).unwrap();
+        Self { answer, body }
+    }
+
+    /// How it ends; nobody takes the rest.
+    async fn status(mut self) -> Status {
+        let answer = self.answer.await.unwrap();
+        let reset = std::future::poll_fn(|cx| self.body.poll_reset(cx)).await.unwrap();
+        assert_eq!(reset, h2::Reason::NO_ERROR);
+        Status::from_header_map(answer.headers()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_arrive_is_ended() {
+    let server = Alone::start(None).await;
+    for sent in [&[][..], &[0, 0, 0, 0, 9, 1]] {
+        let started = Instant::now();
+        let status = Unfinished::begin(&server, sent).await.status().await;
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(status.message(), "the request was not whole within 10 s");
+        assert_eq!(started.elapsed().as_secs(), 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_has_not_arrived_when_the_server_stops_is_refused() {
+    let server = Alone::start(None).await;
+    let call = Unfinished::begin(&server, &[0]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = Instant::now();
+    server.draining.cancel();
+    assert_eq!(reason(&call.status().await), (Code::Unavailable, "DRAINING".to_owned()));
+    assert_eq!(started.elapsed().as_secs(), 0);
 }
 
 /// An answer that never arrives because the reader's window is shut.
@@ -112,8 +165,7 @@ async fn draining_ends_idle_connections_at_once_and_busy_ones_with_their_last_ca
     let mut stranger = Raw::connect(server.address).await;
     let mut idle = Raw::greeted(server.address).await;
     let mut busy = Raw::greeted(server.address).await;
-    let open = Frame::new(HEADERS, END_HEADERS, 1, call(GET_SERVER_INFO));
-    busy.send(&open.bytes()).await;
+    busy.send(&whole(GET_SERVER_INFO, 1)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let started = Instant::now();
     server.draining.cancel();

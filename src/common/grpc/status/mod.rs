@@ -182,8 +182,11 @@ fn details(code: ErrorCode, metadata: Vec<(&'static str, String)>) -> ErrorDetai
 fn log(failure: &dyn Coded, code: ErrorCode) {
     let reason = code.reason();
     let error = with_causes(failure);
-    if code == ErrorCode::Draining {
-        // Our own stop is nobody's trouble.
+    // Our own stop is nobody's trouble, and who calls too often fills no log: the line of the call
+    // says it.
+    let is_limit =
+        matches!(code, ErrorCode::Overloaded | ErrorCode::RateLimited | ErrorCode::StreamLimit);
+    if is_limit || code == ErrorCode::Draining {
         debug!(error, reason, "a call was ended: {error}");
         return;
     }
