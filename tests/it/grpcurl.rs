@@ -79,6 +79,12 @@ async fn the_printed_calls_work_by_hand(engine: Engine) {
 
     let described = grpcurl(&[address, "describe", "pocketquant.v1.MarketData"]).await;
     assert!(described.stdout.contains("rpc SyncSymbol"), "{}", described.stderr);
+    // Without the server's reflection: all that the contract imports is beside it.
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+    let files = ["-import-path", proto, "-proto", "pocketquant/v1/market_data.proto"];
+    let described = [&files[..], &["describe", "pocketquant.v1.MarketData"]].concat();
+    let described = grpcurl(&described).await;
+    assert!(described.stdout.contains("rpc SyncSymbol"), "{}", described.stderr);
 }
 
 /// Marks what an answer holds, in the order in which it is there.
