@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Certificates {
     files: TlsSettings,
-    seen: Content,
+    used: Content,
     encryption: Encryption,
 }
 
@@ -31,9 +31,9 @@ type Content = [Vec<u8>; 3];
 impl Certificates {
     /// Reads the files; an error names the setting and the remedy, and nothing of a key.
     pub(super) fn open(files: &TlsSettings) -> Result<Self, String> {
-        let seen = read(files)?;
-        let encryption = Encryption::new(encryption(files, &seen)?);
-        Ok(Self { files: files.clone(), seen, encryption })
+        let used = read(files)?;
+        let encryption = Encryption::new(encryption(files, &used)?);
+        Ok(Self { files: files.clone(), used, encryption })
     }
 
     pub(super) fn encryption(&self) -> Encryption {
@@ -41,40 +41,48 @@ impl Certificates {
     }
 
     /// Follows the files until `stopping`: new connections get what is good within seconds. While
-    /// a file is broken, or not the other's, all stays as it was, and the log says why, once.
+    /// a file is broken, or not the other's, all stays as it was, and the log says why, once. What
+    /// only one look finds is passed over: certificate and key are written one after the other.
     pub(super) async fn follow(mut self, stopping: CancellationToken) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = None;
+        let (mut seen, mut judged) = (None, None);
         while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
-            let (files, seen) = (self.files.clone(), self.seen.clone());
-            let Ok(looked) = spawn_blocking(move || look(&files, &seen)).await else { return };
-            match looked {
-                Ok(None) => told = None,
-                Ok(Some((content, acceptor))) => {
-                    (self.seen, told) = (content, None);
-                    self.encryption.replace(acceptor);
-                    info!("new connections get the certificate that is in TLS_CERT now");
-                }
-                Err(error) => {
-                    if told.as_ref() != Some(&error) {
-                        warn!(error, "{error}; the certificate stays as it was");
-                    }
-                    told = Some(error);
-                }
+            let files = self.files.clone();
+            let Ok(found) = spawn_blocking(move || read(&files)).await else { return };
+            let is_settled = seen.as_ref() == Some(&found);
+            if is_settled && judged.as_ref() != Some(&found) {
+                self.take(found.clone()).await;
+                judged = Some(found.clone());
             }
+            seen = Some(found);
         }
     }
-}
 
-/// What the files hold and come to, where it is not what was `seen`.
-fn look(files: &TlsSettings, seen: &Content) -> Result<Option<(Content, TlsAcceptor)>, String> {
-    let content = read(files)?;
-    if content == *seen {
-        return Ok(None);
+    /// Uses what was found if it is new and good.
+    async fn take(&mut self, found: Result<Content, String>) {
+        if found.as_ref() == Ok(&self.used) {
+            return;
+        }
+        let files = self.files.clone();
+        let made = move || {
+            let content = found?;
+            Ok((encryption(&files, &content)?, content))
+        };
+        match spawn_blocking(made).await {
+            Ok(Ok((acceptor, content))) => {
+                self.used = content;
+                self.encryption.replace(acceptor);
+                info!("new connections get the certificate that is in TLS_CERT now");
+            }
+            Ok(Err(error)) => {
+                let error: String = error;
+                warn!(error, "{error}; the certificate stays as it was");
+            }
+            // The runtime stops.
+            Err(_) => {}
+        }
     }
-    let acceptor = encryption(files, &content)?;
-    Ok(Some((content, acceptor)))
 }
 
 fn read(files: &TlsSettings) -> Result<Content, String> {
@@ -152,6 +160,16 @@ mod tests {
                 sleep(10 * EVERY).await;
             }
             assert_eq!(said("new connections get"), 1, "{}", lines.text());
+            // One look falls between the certificate and its key.
+            sleep(EVERY / 2).await;
+            renew(&files);
+            let key = std::fs::read(&files.key).unwrap();
+            std::fs::write(&files.key, "").unwrap();
+            sleep(EVERY).await;
+            std::fs::write(&files.key, key).unwrap();
+            sleep(10 * EVERY).await;
+            assert_eq!(said("stays as it was"), 4, "{}", lines.text());
+            assert_eq!(said("new connections get"), 2, "{}", lines.text());
         };
         tokio::select! {
             () = certificates.follow(CancellationToken::new()) => panic!("it ended"),

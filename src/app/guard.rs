@@ -73,15 +73,8 @@ impl GuardFiles {
 }
 
 async fn key_file(path: &Path) -> Result<KeyFile, String> {
-    let keys = KeyFile::open(path).await.map_err(|error| {
-        let error = with_causes(&error);
-        format!("API_KEYS_FILE: {error}; make keys with `pocketquant keys new`, or unset it to serve everybody")
-    })?;
-    if keys.ring().is_empty() {
-        let path = path.display();
-        return Err(format!(
-            "API_KEYS_FILE: `{path}` holds no key, so nobody could call; make one with `pocketquant keys new --file {path}`"
-        ));
-    }
-    Ok(keys)
+    KeyFile::open(path).await.map_err(|error| {
+        let (error, path) = (with_causes(&error), path.display());
+        format!("API_KEYS_FILE: {error}; make keys with `pocketquant keys new --file {path}`, or unset it to serve everybody")
+    })
 }

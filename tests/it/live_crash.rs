@@ -36,8 +36,14 @@ on_every_engine!(
 const PERIODS: [(Interval, shared::Interval); 2] =
     [(Interval::Interval1w, shared::Interval::W1), (Interval::Interval1mo, shared::Interval::Mo1)];
 
-/// The newest revision and values of each bar, by interval and open time.
-type Seen = HashMap<(i32, i64), (i32, [f64; 5])>;
+/// What a subscriber was told.
+#[derive(Default)]
+struct Seen {
+    /// The newest revision and values of each bar, by interval and open time.
+    bars: HashMap<(i32, i64), (i32, [f64; 5])>,
+    /// How often the feed was away.
+    gaps: u32,
+}
 
 /// Numbers that differ from run to run; the seed is printed.
 struct Chance(u64);
@@ -109,11 +115,14 @@ async fn follow(client: &mut QuoteStreamClient<Channel>, cursor: &mut String, se
     let Ok(stream) = client.stream_bars(request).await else { return };
     let mut stream = stream.into_inner();
     while let Ok(Some(event)) = stream.message().await {
+        if let Some(Event::Gap(_)) = event.event {
+            seen.gaps += 1;
+        }
         if let Some(Event::Bar(bar)) = event.event {
             let (interval, bar) = (bar.interval, bar.bar.unwrap());
             let values = [bar.open, bar.high, bar.low, bar.close, bar.volume.unwrap()];
             let key = (interval, bar.open_time.unwrap().seconds * 1_000);
-            let known = seen.insert(key, (bar.revision, values));
+            let known = seen.bars.insert(key, (bar.revision, values));
             let in_order = known.is_none_or(|(revision, _)| revision <= bar.revision);
             assert!(in_order, "a revision out of order: {bar:?} after {known:?}");
         }
@@ -192,8 +201,9 @@ impl Oracle {
     fn is_seen(&self, seen: &Seen) -> bool {
         self.closed.iter().all(|(interval, bars)| {
             let key = |bar: &ExportedBar| (i32::from(*interval), bar.time_ms);
-            bars.iter()
-                .all(|bar| seen.get(&key(bar)).is_some_and(|(_, values)| same(values, &bar.values)))
+            bars.iter().all(|bar| {
+                seen.bars.get(&key(bar)).is_some_and(|(_, values)| same(values, &bar.values))
+            })
         })
     }
 }
@@ -233,7 +243,7 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
     let simulator = market().await;
     let settings = settings(engine, &simulator).await;
     let (mut chance, oracle) = (Chance::new(), Oracle::new());
-    let (mut cursor, mut seen) = (String::new(), HashMap::new());
+    let (mut cursor, mut seen) = (String::new(), Seen::default());
     for part in 0..3 {
         let mut run = Run::start(folder.path(), &settings).await;
         subscribe(&mut run.quotes).await;
@@ -276,6 +286,7 @@ async fn killed_three_times_the_bars_are_the_same_and_a_subscriber_misses_nothin
         assert_all_trades_were_sent(&simulator).await;
     }
     outcome.expect("the subscriber has every bar");
+    assert!(seen.gaps >= 1, "nobody said that the feed was away");
     assert_eq!(run.server.terminate().await, Some(0));
 }
 
@@ -337,7 +348,7 @@ async fn a_stream_of_an_unsubscribed_symbol_misses_nothing_over_restarts(engine:
     let simulator = market().await;
     let settings = settings(engine, &simulator).await;
     let oracle = Oracle::new();
-    let (mut cursor, mut seen) = (String::new(), HashMap::new());
+    let (mut cursor, mut seen) = (String::new(), Seen::default());
     for (minutes, politely) in [(200, true), (900, false)] {
         let mut run = Run::start(folder.path(), &settings).await;
         let reading = follow(&mut run.quotes, &mut cursor, &mut seen);

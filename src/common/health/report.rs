@@ -38,3 +38,26 @@ pub struct HealthReport {
     /// Each dependency, in the order in which they were named.
     pub dependencies: Vec<DependencyReport>,
 }
+
+impl HealthReport {
+    /// Whether the process can serve.
+    pub fn is_ready(&self) -> bool {
+        self.state.works()
+    }
+}
+
+impl DependencyReport {
+    /// Whether it works.
+    pub fn is_up(&self) -> bool {
+        self.state.works()
+    }
+}
+
+impl HealthState {
+    const fn works(self) -> bool {
+        match self {
+            Self::Serving | Self::Degraded => true,
+            Self::Unknown | Self::NotServing | Self::Disabled => false,
+        }
+    }
+}

@@ -40,6 +40,12 @@ pub enum KeyFileError {
         /// What is wrong.
         source: KeyFileMistakes,
     },
+    /// It holds no key.
+    #[error("`{}` holds no key, so nobody could call", path.display())]
+    Empty {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 /// The keys in a file, as they are now. Cheap to clone.
@@ -61,23 +67,21 @@ impl KeyFile {
         self.ring.load_full()
     }
 
-    /// Follows the file until `stopping`: a good one is taken within seconds; while it is broken
-    /// or away the keys stay as they were, and the log says why, once.
+    /// Follows the file until `stopping`: a good one is taken within seconds; while it is broken,
+    /// empty or away the keys stay as they were, and the log says why, once. What only one look
+    /// finds is passed over: a file that is being written is empty at first.
     pub async fn follow(&self, stopping: CancellationToken) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = None;
-        loop {
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
+        let (mut seen, mut judged) = (None, None);
+        while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
             let found = content(&self.path).await;
-            let mark = found.as_ref().map(Clone::clone).map_err(with_causes_of);
-            if seen.as_ref() != Some(&mark) {
+            let mark = Some(found.as_ref().map(Clone::clone).map_err(with_causes_of));
+            if mark == seen && mark != judged {
                 self.take(found);
-                seen = Some(mark);
+                judged.clone_from(&mark);
             }
+            seen = mark;
         }
     }
 
@@ -86,11 +90,7 @@ impl KeyFile {
             Ok(ring) => {
                 let keys = ring.len();
                 self.ring.store(Arc::new(ring));
-                if keys == 0 {
-                    warn!(keys, "API_KEYS_FILE holds no key: only health can be called");
-                } else {
-                    info!(keys, "{keys} API keys are known");
-                }
+                info!(keys, "{keys} API keys are known");
             }
             Err(error) => {
                 let error = with_causes(&error);
@@ -118,5 +118,58 @@ async fn content(path: &Path) -> Result<String, KeyFileError> {
 }
 
 fn parse(path: &Path, text: &str) -> Result<KeyRing, KeyFileError> {
-    KeyRing::parse(text).map_err(|source| KeyFileError::Wrong { path: path.to_owned(), source })
+    let path = || path.to_owned();
+    let ring =
+        KeyRing::parse(text).map_err(|source| KeyFileError::Wrong { path: path(), source })?;
+    if ring.is_empty() { Err(KeyFileError::Empty { path: path() }) } else { Ok(ring) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::common::identity::ApiKey;
+    use crate::common::tracing::{Lines, LogFormat};
+
+    fn line(key: &ApiKey) -> String {
+        format!("{} alice read {}\n", key.id(), key.hash())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_being_written_is_passed_over_and_an_empty_one_is_refused() {
+        let (lines, _guard) = Lines::capture(LogFormat::Console);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let (key, next) = (ApiKey::generate(), ApiKey::generate());
+        std::fs::write(&path, line(&key)).unwrap();
+        let file = KeyFile::open(&path).await.unwrap();
+        let knows = |key: &ApiKey| file.ring().find(key).is_some();
+        let said = |what: &str| lines.text().matches(what).count();
+        let looked = async {
+            sleep(EVERY / 2 + 2 * EVERY).await;
+            // One look falls between an editor's emptying the file and its writing to it.
+            for passing in ["", &line(&next), "nonsense"] {
+                std::fs::write(&path, passing).unwrap();
+                sleep(EVERY).await;
+                assert!(knows(&key), "after {passing:?}: {}", lines.text());
+                std::fs::write(&path, line(&key)).unwrap();
+                sleep(3 * EVERY).await;
+            }
+            assert_eq!(said("stay as they were"), 0, "{}", lines.text());
+            for empty in ["", "# none\n\n"] {
+                std::fs::write(&path, empty).unwrap();
+                sleep(10 * EVERY).await;
+                assert!(knows(&key), "{}", lines.text());
+            }
+            assert_eq!(said("holds no key, so nobody could call; the keys stay"), 2);
+            std::fs::write(&path, line(&next)).unwrap();
+            sleep(3 * EVERY).await;
+            assert!(knows(&next) && !knows(&key), "{}", lines.text());
+        };
+        tokio::select! {
+            () = file.follow(CancellationToken::new()) => panic!("it ended"),
+            () = looked => {}
+        }
+    }
 }

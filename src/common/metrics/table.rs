@@ -145,6 +145,10 @@ metrics! {
         "What waits: feed_commands, feed_fetches, writer_jobs";
     QUEUE_CAPACITY Gauge "pocketquant_queue_capacity" "entries" ["queue"]
         "What fits into each queue";
+    READY Gauge "pocketquant_ready" "0 or 1" []
+        "1 where the process can serve, as the health service `readiness` says";
+    DEPENDENCY_UP Gauge "pocketquant_dependency_up" "0 or 1" ["name"]
+        "1 where the last health checks found it well: database, cache, feed, jobs; absent where the settings switch it off";
     TRACE_SPANS Counter "pocketquant_trace_spans_total" "spans" ["outcome"]
         "Spans that were handed to the trace collector: delivered, lost";
     BUILD_INFO Gauge "pocketquant_build_info" "1" ["version", "database", "cache"]

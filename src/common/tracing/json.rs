@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -13,6 +14,12 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// What is lifted, in its order on the line.
 const LIFTED: [&str; 2] = ["correlation_id", "trace_id"];
+
+/// A field of lines that come through the bridge from the `log` crate. The format has made their
+/// target of it, and shows it once more with its like, the path of a library's source among them.
+const BRIDGED: &str = "log.target";
+/// What the names of the bridge's fields begin with.
+const BRIDGE: &str = "log.";
 
 /// Keeps each span's own ids where [`CorrelatedJson`] finds them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +103,9 @@ where
     ) -> fmt::Result {
         let mut line = String::new();
         self.inner.format_event(context, Writer::new(&mut line), event)?;
+        if event.metadata().fields().field(BRIDGED).is_some() {
+            line = without_bridge(line);
+        }
         let ids = context.event_scope().into_iter().flatten().fold(Ids::default(), |ids, span| {
             span.extensions().get::<Ids>().map_or_else(|| ids.clone(), |own| ids.clone().or(own))
         });
@@ -103,9 +113,43 @@ where
         writer.write_char('{')?;
         for (name, id) in LIFTED.iter().zip(ids.0) {
             if let Some(id) = id {
-                write!(writer, "\"{name}\":{},", serde_json::Value::from(id))?;
+                write!(writer, "\"{name}\":{},", Value::from(id))?;
             }
         }
         writer.write_str(rest)
+    }
+}
+
+/// `line` without the fields that the bridge added.
+fn without_bridge(line: String) -> String {
+    let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(&line) else { return line };
+    fields.retain(|name, _| !name.starts_with(BRIDGE));
+    format!("{}\n", Value::from(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tracing_log::{format_trace, log};
+
+    use crate::common::tracing::{Lines, LogFormat};
+
+    #[test]
+    fn a_line_of_the_log_crate_has_its_target_and_no_other_field_of_the_bridge() {
+        let (lines, _guard) = Lines::capture(LogFormat::Json);
+        let write = |path: &'static str| {
+            let mut record = log::Record::builder();
+            record.level(log::Level::Warn).target("fred::router").line(Some(7)).file(Some(path));
+            format_trace(&record.args(format_args!("it is \"away\"")).build()).unwrap();
+        };
+        let call = tracing::error_span!("call", correlation_id = "find-me");
+        call.in_scope(|| write("/home/builder/fred/src/router.rs"));
+        let [line] = &lines.json()[..] else { panic!("{}", lines.text()) };
+        let names: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = ["correlation_id", "level", "message", "spans", "target", "timestamp"];
+        assert_eq!(names, expected);
+        assert_eq!(line["target"], json!("fred::router"));
+        assert_eq!(line["message"], json!("it is \"away\""));
+        assert_eq!(line["correlation_id"], json!("find-me"));
     }
 }

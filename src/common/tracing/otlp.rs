@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Key, KeyValue, Value};
-use opentelemetry_otlp::{ExporterBuildError, WithTonicConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT,
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, WithExportConfig as _, WithTonicConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
@@ -65,9 +68,12 @@ pub(super) fn layer<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
+    // The SDK bounds what it does between tries, and leaves a try to the channel.
+    let patience = patience();
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
-        .with_channel(endpoint(collector)?.connect_lazy())
+        .with_timeout(patience)
+        .with_channel(endpoint(collector, patience)?.connect_lazy())
         .build()
         .map_err(TraceError::Exporter)?;
     let exporter = Telling { inner: exporter, failing: AtomicBool::new(false) };
@@ -90,10 +96,25 @@ where
     Ok(layer.with_filter(ours))
 }
 
-fn endpoint(Collector { endpoint, roots }: Collector<'_>) -> Result<Endpoint, TraceError> {
+/// How long a delivery may take, as the SDK reads it.
+fn patience() -> Duration {
+    let names = [OTEL_EXPORTER_OTLP_TRACES_TIMEOUT, OTEL_EXPORTER_OTLP_TIMEOUT];
+    let millis = names.into_iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
+    millis.map_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Duration::from_millis)
+}
+
+/// A channel whose calls end after `patience`. A connection that is silent for so long while it is
+/// called is asked whether it lives, and left if it does not answer for as long.
+fn endpoint(
+    Collector { endpoint, roots }: Collector<'_>,
+    patience: Duration,
+) -> Result<Endpoint, TraceError> {
     let channel = Endpoint::from_shared(endpoint.to_owned())
         .map_err(TraceError::Endpoint)?
-        .connect_timeout(CONNECT_TIMEOUT);
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(patience)
+        .http2_keep_alive_interval(patience)
+        .keep_alive_timeout(patience);
     if !endpoint.starts_with("https:") {
         return Ok(channel);
     }

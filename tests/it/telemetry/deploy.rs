@@ -5,6 +5,11 @@ use std::path::Path;
 
 use pocketquant::common::metrics::{Kind, METRICS};
 
+use super::exposition::{Sample, parse};
+use super::metrics::{self, settings};
+use crate::processes::Server;
+use crate::support::{TestSimulator, demo_data};
+
 /// What may stand in an expression besides metrics and their labels: `PromQL`, and what Prometheus
 /// itself adds.
 const WORDS: [&str; 25] = [
@@ -86,6 +91,69 @@ fn a_name_that_is_not_exported_is_found() {
     checked([
         "sum by (method) (rate(pocketquant_rpc_duration_seconds_bucket{code!=\"x\"}[5m])) > 1e3",
     ]);
+}
+
+/// Counted as they come, by labels that nobody knows before; what looks at them compares rates
+/// with more than nothing, which one lost event does not change.
+const AS_THEY_COME: [&str; 4] = [
+    "pocketquant_rpc_requests_total",
+    "pocketquant_rpc_duration_seconds_bucket",
+    "pocketquant_database_operations_total",
+    "pocketquant_cache_operations_total",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_series_that_an_alert_looks_at_is_there_from_the_start() {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &settings(&simulator)).await;
+    let families = parse(&metrics::exported(&server).await);
+    let text = document("deploy/prometheus/alerts.yaml");
+    let expressions = text.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let looked_at: Vec<_> = expressions.flat_map(series).collect();
+    assert!(looked_at.len() > 15, "{looked_at:?}");
+    for (metric, label, value) in looked_at {
+        if AS_THEY_COME.contains(&metric.as_str()) {
+            continue;
+        }
+        let family = families.get(&metric).unwrap_or_else(|| panic!("no {metric}"));
+        // Prometheus adds the job.
+        let is_it = |sample: &Sample| {
+            ["", "job"].contains(&label.as_str()) || sample.labels.get(&label) == Some(&value)
+        };
+        assert!(family.samples.iter().any(is_it), "no {metric} of {value}");
+    }
+}
+
+#[test]
+fn series_are_found_in_expressions() {
+    let found = series(r#"rate(process_a{job="x"}[5m]) > pocketquant_b{c=~"d|e"} / pocketquant_f"#);
+    let found: Vec<String> =
+        found.into_iter().map(|(metric, label, value)| [metric, label, value].join(" ")).collect();
+    let expected = ["process_a job x", "pocketquant_b c d", "pocketquant_b c e", "pocketquant_f  "];
+    assert_eq!(found, expected);
+}
+
+/// Each series of ours that `expression` names: its metric, and a label and its value where one is
+/// asked for.
+fn series(expression: &str) -> Vec<(String, String, String)> {
+    let starts = ["pocketquant_", "process_"].map(|start| expression.match_indices(start));
+    let mut starts: Vec<usize> = starts.into_iter().flatten().map(|(start, _)| start).collect();
+    starts.sort_unstable();
+    starts.into_iter().flat_map(|start| of(&expression[start..])).collect()
+}
+
+/// The series that the selector at the beginning of `text` names.
+fn of(text: &str) -> Vec<(String, String, String)> {
+    let end = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(text.len());
+    let (metric, rest) = text.split_at(end);
+    let matcher = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    let Some((matcher, _)) = matcher else {
+        return vec![(metric.to_owned(), String::new(), String::new())];
+    };
+    let (label, values) = matcher.split_once('=').unwrap();
+    let values = values.trim_start_matches('~').trim_matches('"').split('|');
+    values.map(|value| (metric.to_owned(), label.to_owned(), value.to_owned())).collect()
 }
 
 /// The metrics that `expressions` name; panics at a word that is none.

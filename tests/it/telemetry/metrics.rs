@@ -18,8 +18,10 @@ use tonic::{Code, Request};
 
 use super::collector::Collector;
 use super::exposition::{Family, parse};
+use super::logs::only_known_fields;
 use crate::engines::{Engine, on_every_engine};
 use crate::processes::Server;
+use crate::servers::Server as Dependency;
 use crate::support::{TestSimulator, demo_data};
 
 on_every_engine!(every_metric_of_the_table_is_exported_and_no_other);
@@ -53,6 +55,17 @@ async fn reaches(server: &Server, series: &str, least: f64) {
     };
     let waited = timeout(PATIENCE, reached).await;
     assert!(waited.is_ok(), "{series} did not reach {least}: {}", exported(server).await);
+}
+
+/// Waits until `series` is `expected`.
+async fn becomes(server: &Server, series: &str, expected: f64) {
+    let reached = async {
+        while value(server, series).await != Some(expected) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = timeout(PATIENCE, reached).await;
+    assert!(waited.is_ok(), "{series} is not {expected}: {}", exported(server).await);
 }
 
 /// A server that has had a day: a replay, syncs, queries, streams, mistakes.
@@ -242,6 +255,37 @@ async fn a_query_that_is_dropped_half_way_is_counted_as_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn what_the_checks_find_is_exported() {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let (mut redis, mut mongodb) = tokio::join!(Dependency::redis(), Dependency::mongodb());
+    let folder = TempDir::new().unwrap();
+    let mut settings = settings(&simulator);
+    settings.insert("REDIS_URL".to_owned(), redis.url());
+    settings.insert("MONGODB_URL".to_owned(), mongodb.url());
+    let server = Server::start(folder.path(), &settings).await;
+    let up = |name: &str| format!("pocketquant_dependency_up{{name=\"{name}\"}}");
+    let [cache, database, ready] = [up("cache"), up("database"), "pocketquant_ready".to_owned()];
+    for series in [&cache, &database, &up("feed"), &ready] {
+        assert_eq!(value(&server, series).await, Some(1.0), "{series}");
+    }
+    assert_eq!(value(&server, &up("jobs")).await, None, "they are switched off");
+    redis.crash();
+    becomes(&server, &cache, 0.0).await;
+    assert_eq!(value(&server, &ready).await, Some(1.0), "it can do without");
+    mongodb.crash();
+    becomes(&server, &database, 0.0).await;
+    becomes(&server, &ready, 0.0).await;
+    tokio::join!(redis.restart(), mongodb.restart());
+    for series in [&cache, &database, &ready] {
+        becomes(&server, series, 1.0).await;
+    }
+    let lines = server.lines();
+    assert!(lines.iter().any(|line| line.contains("\"fred::")), "its client said so: {lines:#?}");
+    only_known_fields(&lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_are_counted_while_they_are_open() {
     let simulator = TestSimulator::start(demo_data()).await;
     let folder = TempDir::new().unwrap();
@@ -255,12 +299,7 @@ async fn streams_are_counted_while_they_are_open() {
     let open = r#"pocketquant_streams_open{request="quote_stream.stream_bars"}"#;
     assert_eq!(value(&server, open).await, Some(1.0));
     drop(stream);
-    let closed = async {
-        while value(&server, open).await != Some(0.0) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, closed).await.unwrap();
+    becomes(&server, open, 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,7 +368,8 @@ fn every_metric_of_the_table_is_recorded_somewhere() {
     }
 }
 
-fn settings(simulator: &TestSimulator) -> BTreeMap<String, String> {
+/// The settings of a server with metrics.
+pub fn settings(simulator: &TestSimulator) -> BTreeMap<String, String> {
     [
         ("TRADINGVIEW_WS_URL", simulator.endpoints.ws_url.clone()),
         ("TRADINGVIEW_HTTP_URL", simulator.endpoints.http_url.clone()),

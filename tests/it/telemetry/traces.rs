@@ -1,12 +1,16 @@
 //! Traces, as a real collector gets them from the real binary.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tonic::{Code, Request};
 use wiremock::matchers::path;
@@ -246,6 +250,55 @@ async fn a_collector_that_is_away_costs_one_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_is_noticed_and_left() {
+    let ((address, mut connections), simulator) = (silent_collector().await, simulator().await);
+    let folder = TempDir::new().unwrap();
+    let mut settings = settings_for(&simulator, format!("http://{address}"));
+    settings.insert("METRICS_ADDR".to_owned(), "127.0.0.1:0".to_owned());
+    settings.insert("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "100".to_owned());
+    let server = Server::start(folder.path(), &settings).await;
+    let mut client = server.market_data().await;
+    let lost = || async { super::metrics::value(&server, LOST).await.unwrap_or_default() };
+    let mut call = async || {
+        client.list_symbols(traced(pb::ListSymbolsRequest::default())).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+    };
+    let noticed = async {
+        while lost().await < 3.0 {
+            call().await;
+        }
+        // The first connection, and one in its place.
+        for _ in 0..2 {
+            while connections.try_recv().is_err() {
+                call().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, noticed).await.expect("it is noticed");
+    let lines = server.lines();
+    let warnings = lines.iter().filter(|line| line.contains("the trace collector is away"));
+    assert_eq!(warnings.count(), 1, "{lines:#?}");
+}
+
+/// Speaks HTTP/2 as far as to say so, and nothing more; tells of each connection.
+async fn silent_collector() -> (SocketAddr, mpsc::UnboundedReceiver<()>) {
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::unbounded_channel();
+    drop(tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            socket.write_all(&EMPTY_SETTINGS).await.unwrap();
+            let _told = tell.send(());
+            drop(tokio::spawn(async move {
+                tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
+            }));
+        }
+    }));
+    (address, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_sdks_own_variables_are_heard() {
     let (collector, simulator) = (Collector::start().await, simulator().await);
     let folder = TempDir::new().unwrap();
@@ -295,6 +348,8 @@ async fn an_encrypted_collector_gets_traces_once_its_root_is_named() {
     }
 }
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(2);
 const LOST: &str = r#"pocketquant_trace_spans_total{outcome="lost"}"#;
 
 async fn simulator() -> TestSimulator {
@@ -302,10 +357,14 @@ async fn simulator() -> TestSimulator {
 }
 
 fn settings(simulator: &TestSimulator, collector: &Collector) -> BTreeMap<String, String> {
+    settings_for(simulator, collector.url())
+}
+
+fn settings_for(simulator: &TestSimulator, collector: String) -> BTreeMap<String, String> {
     [
         ("TRADINGVIEW_WS_URL", simulator.endpoints.ws_url.clone()),
         ("TRADINGVIEW_HTTP_URL", simulator.endpoints.http_url.clone()),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector),
         ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -13,6 +13,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::check::{Check, Standing};
 use super::report::{HealthReport, HealthState};
 use crate::common::constants::{HEALTH_CHECK_EVERY, HEALTH_LIVENESS, HEALTH_READINESS};
+use crate::common::metrics::table::{DEPENDENCY_UP, READY};
 
 /// Collects what is checked, before anything is served.
 #[derive(Debug, Default)]
@@ -133,11 +134,6 @@ impl HealthCoordinator {
         HealthReport { state: self.state(&standings), dependencies }
     }
 
-    /// Whether the process can serve.
-    pub fn is_ready(&self) -> bool {
-        matches!(self.report().state, HealthState::Serving | HealthState::Degraded)
-    }
-
     fn standings(&self) -> std::sync::MutexGuard<'_, Vec<Standing>> {
         self.shared.standings.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,12 +166,11 @@ impl HealthCoordinator {
 
     async fn announce(&self) {
         let _turn = self.shared.announcing.lock().await;
-        let ready = serving(self.is_ready());
-        let dependencies: Vec<_> = {
-            let standings = self.standings();
-            let names = self.shared.checks.iter().map(|check| check.name);
-            names.zip(standings.iter().map(|standing| serving_state(standing.state()))).collect()
-        };
+        let report = self.report();
+        record(&report);
+        let ready = serving(report.is_ready());
+        let dependencies =
+            report.dependencies.iter().map(|each| (each.name, serving(each.is_up())));
         let overall =
             ["", HEALTH_READINESS].into_iter().chain(self.shared.services.iter().copied());
         for (name, status) in overall.map(|name| (name, ready)).chain(dependencies) {
@@ -184,17 +179,18 @@ impl HealthCoordinator {
     }
 }
 
-fn serving(yes: bool) -> ServingStatus {
-    if yes { ServingStatus::Serving } else { ServingStatus::NotServing }
+/// Tells metrics what probes are told.
+fn record(report: &HealthReport) {
+    let number = |yes: bool| f64::from(u8::from(yes));
+    READY.handle().set(number(report.is_ready()));
+    let checked = report.dependencies.iter().filter(|each| each.state != HealthState::Disabled);
+    for dependency in checked {
+        DEPENDENCY_UP.with([dependency.name]).set(number(dependency.is_up()));
+    }
 }
 
-fn serving_state(state: HealthState) -> ServingStatus {
-    match state {
-        HealthState::Serving | HealthState::Degraded => ServingStatus::Serving,
-        HealthState::Unknown | HealthState::NotServing | HealthState::Disabled => {
-            ServingStatus::NotServing
-        }
-    }
+fn serving(yes: bool) -> ServingStatus {
+    if yes { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
 #[cfg(test)]

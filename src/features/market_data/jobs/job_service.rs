@@ -79,6 +79,7 @@ impl JobService {
         clock: Clock,
         lifecycle: Lifecycle,
     ) -> Self {
+        meter::count_from_zero(&jobs);
         let seen = Seen { settled: vec![None; jobs.len()], ..Seen::default() };
         let (runs, owner, seen) = (database.job_runs(), Uuid::now_v7(), Mutex::new(seen));
         Self { shared: Arc::new(Shared { jobs, enabled, runs, clock, lifecycle, owner, seen }) }

@@ -7,6 +7,14 @@ use super::Job;
 use crate::common::metrics::table::{JOB_DURATION, JOB_NEXT_RUN, JOB_RUNS};
 use crate::domain::job::JobOutcome;
 
+/// Shows what can be counted before there is anything to count.
+pub(super) fn count_from_zero(jobs: &[Job]) {
+    for (job, outcome) in jobs.iter().flat_map(|job| JobOutcome::ALL.map(|outcome| (job, outcome)))
+    {
+        JOB_RUNS.with([job.id(), outcome.as_str()]).increment(0);
+    }
+}
+
 /// A run under way.
 pub(super) struct RunMeter {
     job_id: &'static str,

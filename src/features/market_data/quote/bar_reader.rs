@@ -45,6 +45,8 @@ pub(super) struct BarReader {
     heartbeat: Timer,
     stopping: CancellationToken,
     ready: VecDeque<BarEvent>,
+    /// The position up to which gaps were told.
+    gaps_told: u64,
     /// Series whose forming bars are wanted, each with the version that was sent last.
     forming: Vec<(Series, u64)>,
     /// Which of them have something newer: what it is, is looked up when it is sent.
@@ -89,6 +91,7 @@ impl BarReader {
             heartbeat: service.pace().heartbeats(),
             stopping: service.stopping(),
             ready: VecDeque::new(),
+            gaps_told: 0,
             due: VecDeque::new(),
             refused: HashSet::new(),
             last: None,
@@ -96,6 +99,10 @@ impl BarReader {
             _follow: follow,
         };
         reader.say(first);
+        if let Phase::Behind(catch_up) = &reader.phase {
+            let sequence = catch_up.sequence();
+            reader.tell_gaps(reader.hub.newest().0, sequence);
+        }
         Ok(reader)
     }
 
@@ -147,6 +154,8 @@ impl BarReader {
             Ahead::Gone => {
                 STREAM_CATCH_UPS.handle().increment(1);
                 self.phase = Phase::Behind(Box::new(CatchUp::after(sequence)));
+                self.gaps_told = position;
+                self.tell_gaps(self.hub.newest().0, 0);
             }
             Ahead::Entries(entries) if entries.is_empty() => {
                 self.look_around();
@@ -181,11 +190,25 @@ impl BarReader {
                 if let Phase::Behind(catch_up) = &self.phase {
                     let sequence = catch_up.sequence();
                     if let Some(position) = self.hub.position_after(sequence) {
+                        self.tell_gaps(position, 0);
                         self.phase = Phase::Live { position, sequence };
                     }
                 }
             }
         }
+    }
+
+    /// Tells of the gaps up to `position` that followed the log's entry `sequence`, as the log knows
+    /// of none.
+    fn tell_gaps(&mut self, position: u64, sequence: u64) {
+        for gap in self.hub.gaps(&(self.gaps_told..position), sequence) {
+            if let LiveChange::Gap(symbol, start, end) = &gap.change
+                && self.wanted.contains(symbol)
+            {
+                self.say(BarNews::Gap(symbol.clone(), *start, *end));
+            }
+        }
+        self.gaps_told = position;
     }
 
     /// Takes in what happened, and only then moves on: an error loses nothing.

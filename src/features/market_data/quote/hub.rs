@@ -6,6 +6,7 @@
 //! What many of them send is encoded once, by the first that sends it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::feed_state::{FeedState, FeedWord};
-use super::ring::{Ahead, LiveChange, Ring};
+use super::ring::{Ahead, LiveChange, Ring, RingEntry};
 use super::stream_quotes::SequencedQuote;
 use super::wire;
 use crate::domain::ohlcv::Bar;
@@ -268,6 +269,11 @@ impl Hub {
     /// At most `limit` entries from `position` on.
     pub(super) fn entries(&self, position: u64, limit: usize) -> Ahead {
         self.ring().from(position, limit)
+    }
+
+    /// The gaps at `positions`, of those that followed the log entry `sequence`.
+    pub(super) fn gaps(&self, positions: &Range<u64>, sequence: u64) -> Vec<Arc<RingEntry>> {
+        self.ring().gaps(positions, sequence)
     }
 
     /// The position behind the log entry `sequence`, if what follows it is still kept.

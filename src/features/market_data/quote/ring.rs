@@ -1,6 +1,7 @@
 //! The newest bar events, in order, for readers that are nearly up to date.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -11,6 +12,9 @@ use crate::domain::shared::{Series, Symbol};
 
 /// Events that are kept.
 const KEPT: usize = 65_536;
+
+/// Gaps that are kept, also when the events around them are not.
+const KEPT_GAPS: usize = 1_024;
 
 /// Something that happened to bars.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,8 @@ pub(super) enum Ahead {
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     entries: VecDeque<Arc<RingEntry>>,
+    /// The bar log does not know them.
+    gaps: VecDeque<Arc<RingEntry>>,
     next_position: u64,
     sequence: u64,
 }
@@ -68,12 +74,25 @@ impl Ring {
     pub(super) fn push(&mut self, sequence: Option<u64>, change: LiveChange) {
         self.sequence = sequence.unwrap_or(self.sequence).max(self.sequence);
         let (position, sequence) = (self.next_position, self.sequence);
-        let entry = RingEntry { position, sequence, change, event: OnceLock::new() };
-        self.entries.push_back(Arc::new(entry));
+        let entry = Arc::new(RingEntry { position, sequence, change, event: OnceLock::new() });
+        if matches!(entry.change, LiveChange::Gap(..)) {
+            self.gaps.push_back(Arc::clone(&entry));
+            if self.gaps.len() > KEPT_GAPS {
+                self.gaps.pop_front();
+            }
+        }
+        self.entries.push_back(entry);
         self.next_position += 1;
         if self.entries.len() > KEPT {
             self.entries.pop_front();
         }
+    }
+
+    /// The gaps at `positions`, of those that followed the entry `sequence` of the bar log.
+    pub(super) fn gaps(&self, positions: &Range<u64>, sequence: u64) -> Vec<Arc<RingEntry>> {
+        let is_asked_for =
+            |gap: &&Arc<RingEntry>| positions.contains(&gap.position) && gap.sequence >= sequence;
+        self.gaps.iter().filter(is_asked_for).map(Arc::clone).collect()
     }
 
     /// At most `limit` entries from `position` on.
@@ -146,6 +165,23 @@ mod tests {
         assert_eq!(positions(&ring, 2), [(2, 8), (3, 9)]);
         assert_eq!((ring.position_after(9), ring.newest()), (Some(4), (4, 9)));
         assert_eq!(ring.position_after(6), None, "the log's entry 7 is not kept here");
+    }
+
+    #[test]
+    fn gaps_are_kept_for_those_who_read_the_log() {
+        let mut ring = Ring::after(7);
+        ring.push(None, gap());
+        ring.push(Some(8), stored());
+        ring.push(None, gap());
+        let positions = |positions, sequence| -> Vec<u64> {
+            ring.gaps(&positions, sequence).iter().map(|gap| gap.position).collect()
+        };
+        assert_eq!((positions(0..3, 7), positions(0..3, 8)), (vec![0, 2], vec![2]));
+        assert_eq!((positions(0..2, 0), positions(1..3, 0)), (vec![0], vec![2]));
+        for _ in 0..KEPT_GAPS {
+            ring.push(None, gap());
+        }
+        assert_eq!(ring.gaps(&(0..3), 0).len(), 0);
     }
 
     #[test]

@@ -6,6 +6,19 @@ use super::{SyncError, SyncReport};
 use crate::common::metrics::table::{SYNC_BARS, SYNC_DURATION, SYNCS, SYNCS_IN_FLIGHT};
 use crate::infrastructure::persistence::SyncCounts;
 
+const COMPLETED: &str = "completed";
+const INTERRUPTED: &str = "interrupted";
+const CANCELLED: &str = "cancelled";
+const ERROR: &str = "error";
+
+/// Shows what can be counted before there is anything to count.
+pub(super) fn count_from_zero() {
+    for outcome in [COMPLETED, INTERRUPTED, CANCELLED, ERROR] {
+        SYNCS.with([outcome]).increment(0);
+    }
+    count_bars(&SyncCounts::default(), &SyncCounts::default());
+}
+
 /// A sync that runs or waits, until it is dropped.
 pub(super) struct SyncMeter {
     started: Instant,
@@ -20,10 +33,10 @@ impl SyncMeter {
     /// It ended.
     pub(super) fn end(self, outcome: &Result<SyncReport, SyncError>) {
         let outcome = match outcome {
-            Ok(_) => "completed",
-            Err(SyncError::Interrupted) => "interrupted",
-            Err(SyncError::Cancelled) => "cancelled",
-            Err(_) => "error",
+            Ok(_) => COMPLETED,
+            Err(SyncError::Interrupted) => INTERRUPTED,
+            Err(SyncError::Cancelled) => CANCELLED,
+            Err(_) => ERROR,
         };
         SYNCS.with([outcome]).increment(1);
         SYNC_DURATION.handle().record(self.started.elapsed());

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::holds::{HeldSymbol, Holds};
 use super::journal::SyncJournal;
-use super::meter::SyncMeter;
+use super::meter::{self, SyncMeter};
 use super::run::SyncRun;
 use super::{SyncError, SyncProgress, SyncReport, SyncTicket, wire};
 use crate::common::shutdown::{Lifecycle, catch_panic};
@@ -92,6 +92,7 @@ impl SyncService {
             announcer,
             lifecycle,
         } = parts;
+        meter::count_from_zero();
         let (stopping, journal) = (lifecycle.token(), SyncJournal::new(&database));
         let run = SyncRun {
             database,

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 
 use super::seed::{DAYS, Days};
+use crate::domain::coverage::FeedPresence;
 use crate::domain::ohlcv::services::RepairedBar;
 use crate::domain::ohlcv::{BarRange, BarSource, Ohlcv, StoredBar};
 use crate::domain::quote::SymbolId;
@@ -92,6 +93,8 @@ pub(in crate::features::market_data::quote) struct Resolved {
     pub(super) stored: Vec<(Interval, StoredBar)>,
     /// When the newest one-minute bar opens that the feed has closed before.
     pub(super) newest: Option<Timestamp>,
+    /// Until when the feed has heard it before, where it was followed to the end.
+    pub(super) heard: Option<Timestamp>,
 }
 
 /// Looks up a symbol's session, with its daily bars in the same request, and what was kept of it.
@@ -135,7 +138,10 @@ pub(super) async fn resolve(
     let newest = newest.map_err(|error| unavailable(parts, &error.to_string()))?;
     let newest = newest.filter(|bar| bar.source != BarSource::Provider);
     let newest = newest.map(|bar| bar.open_time);
-    Ok(Resolved { session, days, kept, stored, newest })
+    let presence = parts.database.coverage().feed(symbol).await;
+    let presence = presence.map_err(|error| unavailable(parts, &error.to_string()))?;
+    let heard = presence.filter(FeedPresence::is_followed).and_then(|feed| feed.heard_until());
+    Ok(Resolved { session, days, kept, stored, newest, heard })
 }
 
 /// Tries a symbol again in a while.

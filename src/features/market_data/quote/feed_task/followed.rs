@@ -52,6 +52,8 @@ pub(super) struct Followed {
     pub(super) cut_at: Option<Timestamp>,
     /// When the newest minute opens that an earlier run has closed.
     pub(super) closed_before: Option<Timestamp>,
+    /// Until when the feed has heard it before this run, until that is told.
+    pub(super) heard_before: Option<Timestamp>,
     /// The days before it was looked up, or joined.
     pub(super) days: Option<Days>,
     pub(super) error: Option<ProviderError>,
@@ -130,11 +132,16 @@ impl Followed {
         now: Timestamp,
     ) -> Option<(Timestamp, Timestamp)> {
         let from = self.away_since(manager)?;
-        let to = match manager.rules().clock {
-            FeedClock::Event => self.quote.last_time?,
-            FeedClock::Wall => now.saturating_sub(self.delay()).ok()?,
-        };
+        let to = self.joined_at(manager.rules().clock, now)?;
         Some((from, to.max(from)))
+    }
+
+    /// When the feed is there again, at a join at `now`, in the time of its bars.
+    pub(super) fn joined_at(&self, clock: FeedClock, now: Timestamp) -> Option<Timestamp> {
+        match clock {
+            FeedClock::Event => self.quote.last_time,
+            FeedClock::Wall => now.saturating_sub(self.delay()).ok(),
+        }
     }
 
     /// Since when nothing is known for sure.

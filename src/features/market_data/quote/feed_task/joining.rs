@@ -45,6 +45,7 @@ impl FeedTask {
                 followed.id = Some(id);
                 followed.days = Some(resolved.days);
                 followed.closed_before = resolved.newest;
+                followed.heard_before = resolved.heard;
                 followed.progress = Progress::Joining;
                 followed.error = None;
                 followed.snapshot_begins = true;
@@ -76,6 +77,7 @@ impl FeedTask {
             self.manager.outage(id, from, to, &mut self.changes);
             self.gap(symbol.clone(), heard.unwrap_or(from).min(to), to).await;
         }
+        self.gap_before(symbol, now).await;
         self.manager.join(now, id, &point);
         self.note_back(symbol, id).await;
         self.outage_before(symbol, id, now);
@@ -101,6 +103,17 @@ impl FeedTask {
         self.save_symbol(symbol).await;
         info!(%symbol, "following {symbol}");
         self.mark(symbol.clone());
+    }
+
+    /// An earlier run has heard the symbol, or this one before the feed was stopped: all since then
+    /// was missed.
+    async fn gap_before(&mut self, symbol: &Symbol, now: Timestamp) {
+        let Some(followed) = self.symbols.get_mut(symbol) else { return };
+        let heard = followed.heard_before.take();
+        let joined = followed.joined_at(self.options.rules.clock, now);
+        if let Some((from, to)) = heard.zip(joined).filter(|(from, to)| from < to) {
+            self.gap(symbol.clone(), from, to).await;
+        }
     }
 
     /// An earlier run has closed bars that what was kept of it does not tell of, as it ended before

@@ -131,6 +131,23 @@ async fn a_gap_is_told_from_when_the_feed_was_heard_and_not_from_the_last_trade(
 }
 
 #[tokio::test]
+async fn what_an_earlier_run_heard_last_begins_a_gap() {
+    for (clock, end) in [(FeedClock::Event, 90), (FeedClock::Wall, 7_200)] {
+        let mut desk = Desk::joined_on(clock).await;
+        desk.followed().joined_before = false;
+        (desk.followed().heard_before, desk.followed().quote.last_time) =
+            (Some(at(60)), Some(at(90)));
+        desk.task.joined(&symbol(), at(7_200)).await;
+        let gap = Decided::Live(LiveChange::Gap(symbol(), at(60), at(end)));
+        let jobs = desk.jobs();
+        let is_told = |job: &Job| matches!(job, Job::Decided(decided) if decided.contains(&gap));
+        assert_eq!(jobs.iter().filter(|job| is_told(job)).count(), 1, "{jobs:?}");
+        desk.task.joined(&symbol(), at(7_300)).await;
+        assert!(!desk.jobs().iter().any(is_told), "it is told once");
+    }
+}
+
+#[tokio::test]
 async fn what_an_earlier_run_closed_and_did_not_write_down_begins_the_doubt() {
     let mut desk = Desk::joined_on(FeedClock::Wall).await;
     desk.followed().progress = Progress::Joining;

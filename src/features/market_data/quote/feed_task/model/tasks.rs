@@ -102,7 +102,7 @@ impl Resolving {
         }
         let newest = store.newest_minute().filter(|bar| bar.source != BarSource::Provider);
         let newest = newest.map(|bar| bar.open_time);
-        let resolved = Resolved { session, days, kept, stored, newest };
+        let resolved = Resolved { session, days, kept, stored, newest, heard: None };
         Some(Fetched::Resolved(self.lookup.clone(), Ok(Box::new(resolved))))
     }
 }
