@@ -1,6 +1,7 @@
 //! The command line as its users run it: what it prints, where, and its exit codes.
 
 mod coverage;
+mod hints;
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -42,9 +43,16 @@ struct Running {
 
 impl Running {
     async fn start(arguments: &[&str]) -> Self {
+        Self::with(arguments, &[]).await
+    }
+
+    /// A simulator with `arguments`, a server with `changed` settings.
+    async fn with(arguments: &[&str], changed: &[(&str, &str)]) -> Self {
         let simulator = SimulatorProcess::start(demo_data(), arguments).await;
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), &simulator.settings()).await;
+        let mut settings = simulator.settings();
+        settings.extend(changed.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        let server = Server::start(folder.path(), &settings).await;
         Self { server, _simulator: simulator, _folder: folder }
     }
 
@@ -371,6 +379,8 @@ async fn symbols_are_searched_changed_and_deleted() {
     assert_eq!(changed["name"], "Big Blue");
     assert_eq!(json(&["symbols", "--active", "false", "--json"]).await[0], changed);
     assert_eq!(running.call(&["symbols", "update", "NYSE:IBM"]).await.code, Some(2));
+    let shown = running.call(&update).await.out;
+    assert!(shown.lines().nth(1).is_some_and(|row| row.contains("Big Blue")), "{shown}");
 
     // Nobody can be asked whether it is meant.
     let asked = running.call(&["symbols", "delete", "NYSE:IBM", "--bars"]).await;
