@@ -4,11 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use protox::file::{
-    ChainFileResolver, DescriptorSetFileResolver, GoogleFileResolver, IncludeFileResolver,
-};
 use tonic_prost_build::Builder;
 
 const PROTOS: &[&str] = &[
@@ -20,11 +16,7 @@ const PROTOS: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let mut files = ChainFileResolver::new();
-    files.add(IncludeFileResolver::new("proto".into()));
-    files.add(GoogleFileResolver::new());
-    files.add(DescriptorSetFileResolver::new(google_rpc()?));
-    let mut compiler = protox::Compiler::with_file_resolver(files);
+    let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(PROTOS)?;
     // `compile_fds` ignores `file_descriptor_set_path`: reflection needs the bytes written here.
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
@@ -49,14 +41,4 @@ fn servers(builder: Builder, files: FileDescriptorSet) -> Result<(), Box<dyn Err
         .out_dir(folder)
         .compile_fds(files)?;
     Ok(())
-}
-
-/// `google/rpc/status.proto` under its own name; the crate that carries it leaves the folder out.
-fn google_rpc() -> Result<FileDescriptorSet, Box<dyn Error>> {
-    let mut set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
-    set.file.retain(|file| file.name() == "status.proto");
-    for file in &mut set.file {
-        file.name = Some("google/rpc/status.proto".to_owned());
-    }
-    Ok(set)
 }

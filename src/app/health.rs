@@ -30,7 +30,7 @@ pub(super) async fn coordinator(
             let cache = cache.clone();
             async move { cache.ping().await }
         }))
-        .check(Check::optional(HEALTH_FEED, move || std::future::ready(quotes.health())))
+        .check(Check::switched(HEALTH_FEED, move || std::future::ready(quotes.health())))
         .check(jobs)
         .build()
         .await

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use tonic::Code;
 
 use super::client::{Client, ClientOptions};
 use super::names::sync_state_text;
 use super::output::Output;
 use crate::proto::v1::CancelSyncRequest;
+use crate::proto::v1::sync_progress::Outcome;
 
 /// End a sync that the server carries out; what it has stored stays
 #[derive(Debug, Args)]
@@ -25,8 +27,14 @@ impl Cancel {
         let request = client.request(CancelSyncRequest { sync_id: self.sync_id });
         let ended = client.answer(client.market_data().cancel_sync(request)).await?;
         let mut output = Output::stdout();
-        let (symbol, state) = (ended.symbol, sync_state_text(ended.state));
-        output.line(format!("{symbol}: {state}, {} bars fetched", ended.bars_fetched))?;
+        let how = match &ended.outcome {
+            Some(Outcome::Error(status)) if status.code == i32::from(Code::Cancelled) => {
+                "cancelled".to_owned()
+            }
+            Some(Outcome::Error(status)) => format!("failed before: {}", status.message),
+            Some(Outcome::Result(_)) | None => sync_state_text(ended.state).to_owned(),
+        };
+        output.line(format!("{}: {how}, {} bars fetched", ended.symbol, ended.bars_fetched))?;
         output.finish()?;
         Ok(ExitCode::SUCCESS)
     }

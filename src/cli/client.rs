@@ -20,7 +20,6 @@ use tonic_health::pb::health_client::HealthClient;
 use super::failure::{CallError, Unreachable, UsageMistake};
 use super::times::parse_duration;
 use crate::common::constants::HEADER_CORRELATION_ID;
-use crate::common::error::with_causes;
 use crate::common::identity::ApiKey;
 use crate::common::tracing::CorrelationId;
 use crate::proto::v1::market_data_client::MarketDataClient;
@@ -63,6 +62,7 @@ pub(super) struct ClientOptions {
     #[arg(
         long,
         value_name = "KEY",
+        allow_hyphen_values = true,
         help = format!("The API key, where the server asks for one; better in [env: {KEY_VARIABLE}]")
     )]
     api_key: Option<SecretString>,
@@ -216,14 +216,14 @@ impl Client {
         if encrypted {
             endpoint = endpoint.tls_config(options.tls()?)?;
         }
-        let unreachable = |reason| Unreachable { server: name.clone(), reason };
         // A name that resolves slowly and a silent TLS handshake count too.
         let connected = timeout(within, endpoint.connect()).await;
         let channel = connected
             .map_err(|_| {
-                unreachable(format!("no answer within {}", humantime::format_duration(within)))
+                let reason = format!("no answer within {}", humantime::format_duration(within));
+                Unreachable::silent(name.clone(), reason)
             })?
-            .map_err(|error| unreachable(with_causes(&error)))?;
+            .map_err(|error| Unreachable::failed(name.clone(), &error))?;
         let ClientOptions { timeout, correlation_id, .. } = options;
         Ok(Self { channel, timeout, correlation_id, api_key })
     }

@@ -17,8 +17,15 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::output::colours;
 use crate::common::constants::HEADER_CORRELATION_ID;
-use crate::common::error::with_causes;
+use crate::common::error::{cause, with_causes};
 
+/// What to think of when nobody answers.
+const ABSENT: &str =
+    "is `pocketquant serve` running? --server (or POCKETQUANT_SERVER) names another one";
+/// What to think of when what answers does not speak TLS.
+const NOT_ENCRYPTED: &str = "is the server's port encrypted? Where it is not, give `http://`";
+/// What to think of when nobody whom we trust vouches for the server.
+const NOT_TRUSTED: &str = "we do not trust whoever signed its certificate: --tls-ca names a PEM file to trust besides the public ones";
 /// What to think of when a connection breaks.
 const BROKEN: &str = "the connection broke: did the server stop, and is it PocketQuant's? `https://` where it is encrypted, else `http://`";
 
@@ -34,12 +41,29 @@ pub(super) struct UsageMistake(pub(super) String);
 
 /// The server cannot be reached.
 #[derive(Debug, Error)]
-#[error(
-    "cannot reach {server}: {reason}\n  is `pocketquant serve` running? --server (or POCKETQUANT_SERVER) names another one"
-)]
+#[error("cannot reach {server}: {reason}\n  {hint}")]
 pub(super) struct Unreachable {
-    pub(super) server: String,
-    pub(super) reason: String,
+    server: String,
+    reason: String,
+    hint: &'static str,
+}
+
+impl Unreachable {
+    /// `server` did not answer, as `reason` says.
+    pub(super) fn silent(server: String, reason: String) -> Self {
+        Self { server, reason, hint: ABSENT }
+    }
+
+    /// No connection to `server` came about.
+    pub(super) fn failed(server: String, error: &(dyn Error + 'static)) -> Self {
+        use rustls::{CertificateError, Error as Tls};
+        let hint = match cause::<Tls>(error) {
+            Some(Tls::InvalidMessage(_)) => NOT_ENCRYPTED,
+            Some(Tls::InvalidCertificate(CertificateError::UnknownIssuer)) => NOT_TRUSTED,
+            Some(_) | None => ABSENT,
+        };
+        Self { server, reason: with_causes(error), hint }
+    }
 }
 
 /// A call that the server refused, or that broke: all that it said about it.
@@ -250,6 +274,12 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
     }
     complain(&with_causes(error.as_ref()));
     ExitCode::FAILURE
+}
+
+/// Prints something that is no error to stderr.
+pub(super) fn remark(text: &str) {
+    // Where stderr is closed there is nobody to tell.
+    let _unheard = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints `error: ...` to stderr.

@@ -38,7 +38,8 @@ struct List {
 /// Run a job now, and wait for the end
 ///
 /// Where it runs already, that run is joined. It goes on when this command is interrupted. The exit
-/// code is 0 only if the job did all that it was to do.
+/// code is 0 only if the job did all that it was to do. `repair_gaps` looks at the last 7 days of
+/// the machine's clock; for what is older there is `pocketquant repair`.
 #[derive(Debug, Args)]
 struct Run {
     /// Which job, as `jobs list` names it

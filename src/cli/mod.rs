@@ -130,7 +130,7 @@ impl Cli {
                 outer.refuse_given()?;
                 Box::pin(until_stopped(command.run())).await
             }
-            Command::Sync(command) => until_stopped(command.run(outer)).await,
+            Command::Sync(command) => Box::pin(command.run(outer)).await,
             Command::Cancel(command) => until_stopped(command.run(outer)).await,
             Command::Bars(command) => until_stopped(command.run(outer)).await,
             Command::Export(command) => until_stopped(command.run(outer)).await,

@@ -4,9 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tracing::warn;
 
 use super::failure::UsageMistake;
-use crate::common::config::{LogSettings, Settings, environment};
+use crate::common::config::{EnvFile, LogSettings, Settings, UnknownName};
 use crate::common::tracing::{Collector, init};
 
 /// The file that is read when it is there.
@@ -21,7 +22,8 @@ pub(super) struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// The settings, valid; every mistake is told at once. Starts logging and tracing as they say.
+    /// The settings, valid; every mistake is told at once. Starts logging and tracing as they say,
+    /// and warns of names in the file that are no settings.
     pub(super) fn load(&self) -> anyhow::Result<Settings> {
         let path = match &self.env_file {
             // `.env` may be missing; a file that is asked for may not.
@@ -32,13 +34,18 @@ impl SettingsArgs {
             Some(path) => path.as_path(),
             None => Path::new(DOTENV),
         };
-        let settings = Settings::from_lookup(environment(path)?)?;
+        let file = EnvFile::read(path)?;
+        let settings = Settings::from_lookup(|name| file.lookup(name))?;
         let telemetry = &settings.telemetry;
         let collector = telemetry.collector.as_ref().map(|endpoint| Collector {
             endpoint: endpoint.as_str(),
             roots: telemetry.collector_roots.as_deref(),
         });
         init(settings.log.format, &settings.log.filter, collector)?;
+        for UnknownName { name, meant } in file.unknown() {
+            let meant = meant.map(|setting| format!("; is {setting} meant?")).unwrap_or_default();
+            warn!("`{name}` in `{}` is no setting and is ignored{meant}", path.display());
+        }
         Ok(settings)
     }
 }

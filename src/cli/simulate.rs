@@ -20,8 +20,8 @@ use crate::simulator::{
 
 /// Run a local server that speaks TradingView's protocol from a folder of files
 ///
-/// The folder holds EXCHANGE_CODE_INTERVAL.csv (time,open,high,low,close,volume) and, if wanted,
-/// symbols.json and ticks/. When it is ready, one JSON line with ws_url, http_url and search_url
+/// The folder holds EXCHANGE_CODE_INTERVAL.csv or .csv.gz (time,open,high,low,close,volume) and, if
+/// wanted, symbols.json and ticks/. When it is ready, one JSON line with ws_url, http_url and search_url
 /// (and ca_file with --tls) is printed, and nothing else. It ends with SIGTERM or Ctrl-C.
 #[derive(Debug, Args)]
 #[command(after_help = faults_help())]

@@ -1,5 +1,7 @@
 //! `sync`: have the server fetch series from the provider.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -7,14 +9,16 @@ use clap::Args;
 use futures::{FutureExt as _, StreamExt as _};
 use indicatif::{MultiProgress, ProgressBar};
 
+use super::INTERRUPTED;
 use super::client::{Client, ClientOptions};
-use super::failure::complain;
+use super::failure::{complain, remark};
 use super::follow_sync::follow_sync;
 use super::key::{CallKey, KeyOption};
 use super::names::{self, interval_parser};
 use super::output::Output;
 use super::progress::{moving, spinner, total};
 use super::sync_report::{Outcome, print};
+use crate::common::shutdown::stop_signal;
 use crate::domain::shared::Interval;
 use crate::proto::v1::StartSyncRequest;
 
@@ -53,7 +57,20 @@ pub(super) struct Sync {
 }
 
 impl Sync {
+    /// A signal ends it sooner; what it started goes on, and is named.
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
+        let followed = Followed::default();
+        tokio::select! {
+            result = self.follow(outer, &followed) => result,
+            signal = stop_signal() => {
+                signal?;
+                followed.tell();
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+        }
+    }
+
+    async fn follow(self, outer: ClientOptions, followed: &Followed) -> anyhow::Result<ExitCode> {
         let Self { symbols, interval, bars, full, detach, json, key, client } = self;
         let keys = key.each(&symbols)?;
         let client = Client::connect(client.or(outer)).await?;
@@ -75,7 +92,8 @@ impl Sync {
                 Some(all) => progress.insert_before(all, spinner),
                 None => progress.add(spinner),
             };
-            one(&client, request, key, shown).inspect(|outcome| ended(all.as_ref(), outcome))
+            one(&client, request, key, shown, followed)
+                .inspect(|outcome| ended(all.as_ref(), outcome))
         });
         let outcomes: Vec<_> = futures::stream::iter(syncs).buffered(AT_ONCE).collect().await;
         progress.clear().context("cannot write to the terminal")?;
@@ -89,6 +107,7 @@ async fn one(
     request: StartSyncRequest,
     key: &CallKey,
     shown: ProgressBar,
+    followed: &Followed,
 ) -> Outcome {
     let (symbol, interval) = (request.symbol.clone(), request.interval);
     let shown = moving(shown);
@@ -96,11 +115,37 @@ async fn one(
         let mut service = client.market_data();
         let request = key.on(client.request(request));
         let started = client.answer(service.start_sync(request)).await?;
-        follow_sync(client, &started.sync_id, &shown).await
+        followed.begin(&started.sync_id, &symbol);
+        let ended = follow_sync(client, &started.sync_id, &shown).await;
+        followed.end(&started.sync_id);
+        ended
     };
     let result = result.await;
     shown.finish_and_clear();
     Outcome { symbol, interval, result }
+}
+
+/// The syncs that are being followed: id and symbol.
+#[derive(Default)]
+struct Followed(RefCell<BTreeMap<String, String>>);
+
+impl Followed {
+    fn begin(&self, sync_id: &str, symbol: &str) {
+        self.0.borrow_mut().insert(sync_id.to_owned(), symbol.to_owned());
+    }
+
+    fn end(&self, sync_id: &str) {
+        self.0.borrow_mut().remove(sync_id);
+    }
+
+    /// Says that the server goes on with them, and how to follow them again.
+    fn tell(&self) {
+        for (sync_id, symbol) in self.0.borrow().iter() {
+            remark(&format!(
+                "the server goes on with {symbol}: `pocketquant watch sync {sync_id}`"
+            ));
+        }
+    }
 }
 
 /// Counts a sync that has ended.

@@ -67,6 +67,8 @@ pub const MAX_COVERAGE_CELLS: usize = 500_000;
 pub const MAX_COVERAGE_SEGMENTS: usize = 50_000;
 /// Most symbols of one stream, and of one list of quotes.
 pub const MAX_STREAM_SYMBOLS: usize = 1_000;
+/// Longest conflation of quotes.
+pub const MAX_CONFLATE: Duration = Duration::from_mins(1);
 /// How often a stream says that it is alive.
 pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// After the first update of a burst a stream waits this long for the others.

@@ -23,7 +23,7 @@ pub enum SimulatorError {
     },
     /// There is nothing to serve.
     #[error(
-        "`{0}` holds no bars: put files named EXCHANGE_CODE_INTERVAL.csv in it, such as `NASDAQ_AAPL_1d.csv`, or ticks/EXCHANGE_CODE_trades.csv.gz"
+        "`{0}` holds no bars: put files named EXCHANGE_CODE_INTERVAL.csv (or .csv.gz) in it, such as `NASDAQ_AAPL_1d.csv`, or ticks/EXCHANGE_CODE_trades.csv.gz"
     )]
     NoBars(PathBuf),
     /// A file's name says not whose bars it holds.

@@ -15,7 +15,7 @@ use crate::processes::Server;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Puts a new certificate and its key into `folder`; answers the certificate.
-fn renew(folder: &Path) -> String {
+pub fn renew(folder: &Path) -> String {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.join("cert.pem"), cert.pem()).unwrap();

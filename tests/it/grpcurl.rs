@@ -79,18 +79,31 @@ async fn the_printed_calls_work_by_hand(engine: Engine) {
 
     let described = grpcurl(&[address, "describe", "pocketquant.v1.MarketData"]).await;
     assert!(described.stdout.contains("rpc SyncSymbol"), "{}", described.stderr);
+    // Without the server's reflection: all that the contract imports is beside it.
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+    let files = ["-import-path", proto, "-proto", "pocketquant/v1/market_data.proto"];
+    let described = [&files[..], &["describe", "pocketquant.v1.MarketData"]].concat();
+    let described = grpcurl(&described).await;
+    assert!(described.stdout.contains("rpc SyncSymbol"), "{}", described.stderr);
 }
 
 /// Marks what an answer holds, in the order in which it is there.
 const ANSWERS: &str = "# -> ";
 
 async fn the_readmes_blocks_answer_what_is_printed_below_them(engine: Engine) {
-    let simulator = TestSimulator::start(demo_data()).await;
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // As the README has it started, but for the port.
+    let simulator = TestSimulator::start(&project.join("demo")).await;
     let app = TestApp::on(engine, &simulator, &[]).await;
     let address = app.url.trim_start_matches("http://");
 
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+    let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+    let (http, ws) = (&simulator.endpoints.http_url, &simulator.endpoints.ws_url);
+    let (_, port) = http.rsplit_once(':').unwrap();
+    for (name, url) in [("WS", ws), ("HTTP", http)] {
+        let set = format!("TRADINGVIEW_{name}_URL={} ", url.replace(port, "7070"));
+        assert!(readme.contains(&set), "{set}");
+    }
     let fenced =
         readme.split("```").skip(1).step_by(2).filter_map(|text| text.strip_prefix("sh\n"));
     let blocks: Vec<&str> = fenced.filter(|block| block.contains("grpcurl ")).collect();

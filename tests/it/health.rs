@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pocketquant::proto::v1 as pb;
+use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
 use tokio::time::timeout;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -46,6 +47,32 @@ async fn overall(app: &mut TestApp) -> (pb::HealthStatus, Vec<(String, pb::Healt
     let health = timeout(AT_ONCE, call).await.unwrap().unwrap().into_inner();
     let each = health.dependencies.iter().map(|each| (each.name.clone(), each.status()));
     (health.status(), each.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_is_stopped_is_switched_off_and_nothing_else_suffers() {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let mut app = TestApp::on(Engine::Embedded, &simulator, &[("FEED_AUTOSTART", "false")]).await;
+    let mut probe = Probe(HealthClient::new(app.channel.clone()));
+    let mut quotes = QuoteStreamClient::new(app.channel.clone());
+    let mut watch = probe.watch("feed").await;
+    until(&mut watch, NOT_SERVING).await;
+    let is_off = async |app: &mut TestApp| {
+        let health = app.system.get_health(pb::GetHealthRequest {}).await.unwrap().into_inner();
+        let feed = health.dependencies.iter().find(|each| each.name == "feed").unwrap();
+        assert_eq!(feed.status(), pb::HealthStatus::Disabled, "{feed:?}");
+        assert!(feed.error.contains("StartFeed"), "{feed:?}");
+        assert_eq!(health.status(), pb::HealthStatus::Serving);
+    };
+    is_off(&mut app).await;
+    quotes.start_feed(pb::StartFeedRequest {}).await.unwrap();
+    until(&mut watch, SERVING).await;
+    quotes.stop_feed(pb::StopFeedRequest {}).await.unwrap();
+    until(&mut watch, NOT_SERVING).await;
+    is_off(&mut app).await;
+    for name in ["", "readiness", "pocketquant.v1.QuoteStream"] {
+        assert_eq!(probe.check(name).await, SERVING, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

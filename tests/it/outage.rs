@@ -11,6 +11,8 @@ use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::bar_event::Event;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
+use pocketquant::proto::v1::sync_progress::Outcome;
+use prost_types::Timestamp as PbTimestamp;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,7 +26,7 @@ use crate::live::{ES, PATIENCE, only_trades, real_minutes, subscribe};
 use crate::live_crash::{Oracle, Run, current, until_stored};
 use crate::processes::{SimulatorProcess, pocketquant};
 use crate::servers::{Server, free_port, own_redis_url};
-use crate::support::{ExportedBar, reason, retry_delay};
+use crate::support::{ExportedBar, demo_data, reason, retry_delay};
 
 /// What all trades take where nothing is kept away for longer than it must.
 const REPLAY: Duration = Duration::from_mins(1);
@@ -267,11 +269,58 @@ async fn cache_errors(settings: &BTreeMap<String, String>) -> f64 {
     metric(settings, "pocketquant_cache_operations_total{", "outcome=\"error\"").await
 }
 
+/// A request of someone who waits long, but not until the end of a sync is given up.
+fn soon<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_mins(1));
+    request
+}
+
 /// The caller was told in time what is wrong, and when to come back.
 fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Status>) {
     let status = answer.as_ref().unwrap_err();
     assert_eq!(reason(status), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
     assert!(retry_delay(status).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn every_way_into_a_sync_says_at_once_that_the_database_is_away() {
+    let mut mongodb = Server::mongodb().await;
+    let simulator = SimulatorProcess::start(demo_data(), &[]).await;
+    let (settings, folder) = (settings(&simulator, &mongodb).await, tempfile::tempdir().unwrap());
+    let Run { server, mut market_data, .. } = Run::start(folder.path(), &settings).await;
+    let (symbol, interval) = ("NYSE:IBM".to_owned(), Interval::Interval1d.into());
+    let start = pb::StartSyncRequest { symbol: symbol.clone(), interval, ..Default::default() };
+    mongodb.crash();
+
+    // The second joins the first, whose end cannot be written down yet.
+    for _ in 0..2 {
+        is_unavailable(&market_data.start_sync(soon(start.clone())).await);
+    }
+    let sync = pb::SyncSymbolRequest { symbol: symbol.clone(), interval, ..Default::default() };
+    is_unavailable(&market_data.sync_symbol(soon(sync)).await);
+    let (from, to) = (PbTimestamp::default(), PbTimestamp { seconds: 86_400, nanos: 0 });
+    let (start_time, end_time) = (Some(from), Some(to));
+    let repair = pb::RepairGapsRequest { symbol: symbol.clone(), interval, start_time, end_time };
+    is_unavailable(&market_data.repair_gaps(soon(repair)).await);
+    let many = pb::SyncSymbolsRequest { symbols: vec![symbol], interval, ..Default::default() };
+    let mut steps = market_data.sync_symbols(soon(many)).await.unwrap().into_inner();
+    let mut last = None;
+    while let Some(step) = steps.message().await.unwrap() {
+        last = step.outcome;
+    }
+    let Some(Outcome::Error(error)) = last else { panic!("{last:?}") };
+    assert_eq!(error.code, i32::from(Code::Unavailable), "{error:?}");
+
+    mongodb.restart().await;
+    let started = async {
+        while market_data.start_sync(start.clone()).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, started).await.expect("it can be started again");
+    assert_eq!(server.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::bar_event::Event;
@@ -84,6 +85,7 @@ async fn a_process_without_a_feed_serves_what_the_one_with_it_builds() {
     let mut other = Run::start(folders[1].path(), &answers).await;
     let known = serves(&mut other, known + BARS).await;
     serves(&mut feed, known).await;
+    install_crypto_provider();
     let stats =
         reqwest::get(format!("{}/_sim/stats", simulator.endpoints["http_url"].as_str().unwrap()));
     let stats: serde_json::Value = stats.await.unwrap().json().await.unwrap();

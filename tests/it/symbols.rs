@@ -16,6 +16,7 @@ on_every_engine!(
     what_the_provider_says_anew_stands_behind_what_a_person_set,
     a_deleted_symbols_bars_stay_and_end_when_they_did,
     deleted_bars_are_gone_and_can_be_fetched_again,
+    a_symbol_that_no_sync_ever_found_is_forgotten_when_it_is_deleted,
     a_sync_waits_for_the_deletion_that_it_came_into,
     a_symbol_is_not_deleted_beside_a_sync_of_it,
     commands_under_a_key_are_carried_out_once,
@@ -337,6 +338,29 @@ async fn deleted_bars_are_gone_and_can_be_fetched_again(engine: Engine) {
     let again = app.sync_all(BTC, Interval1h).await.unwrap();
     assert_eq!((again.bars_inserted, again.total_bars), (first.bars_inserted, first.total_bars));
     assert!(get(&mut app, BTC).await.is_ok());
+}
+
+async fn a_symbol_that_no_sync_ever_found_is_forgotten_when_it_is_deleted(engine: Engine) {
+    let simulator = TestSimulator::start(demo_data()).await;
+    let mut app = TestApp::on(engine, &simulator, &[]).await;
+    let nope = "NYSE:NOPE";
+    for delete_bars in [false, true] {
+        app.sync(nope, Interval1d, 5).await.unwrap_err();
+        let status = app.status(nope, Interval1d).await.unwrap();
+        assert_eq!(status.state(), pb::SyncState::Error);
+        // Whoever reads is told why there is nothing.
+        let unread = app.bars(nope, Interval1d, |_| {}).await.unwrap_err();
+        assert_eq!(reason(&unread).1, "NOT_SYNCED");
+        assert!(unread.message().contains(&status.error_message), "{}", unread.message());
+
+        delete(&mut app, nope, delete_bars).await.unwrap();
+        assert_eq!(reason(&app.status(nope, Interval1d).await.unwrap_err()).1, "NOT_SYNCED");
+        let again = delete(&mut app, nope, delete_bars).await.unwrap_err();
+        assert_eq!(reason(&again).1, "SYMBOL_UNKNOWN");
+    }
+    let never = app.bars(nope, Interval1d, |_| {}).await.unwrap_err();
+    assert!(never.message().ends_with("call SyncSymbol for it first"), "{}", never.message());
+    app.stop().await;
 }
 
 async fn a_sync_waits_for_the_deletion_that_it_came_into(engine: Engine) {

@@ -16,7 +16,7 @@ use crate::proto::v1::DeleteSymbolRequest;
 /// Remove a symbol from those that the server knows, and unsubscribe it
 ///
 /// Its bars stay, and are served as before, unless --bars. It becomes known again with its next
-/// sync.
+/// sync. Of a symbol of which all syncs have failed, what `status` says of them is removed.
 #[derive(Debug, Args)]
 pub(super) struct Delete {
     /// The symbol, as EXCHANGE:CODE

@@ -106,6 +106,7 @@ fn table(symbols: &[SymbolInfo]) -> Rows {
     use Align::Left;
     let mut rows = Rows::new(&[
         ("symbol", Left),
+        ("name", Left),
         ("description", Left),
         ("type", Left),
         ("currency", Left),
@@ -121,6 +122,7 @@ fn table(symbols: &[SymbolInfo]) -> Rows {
         }
         rows.push(vec![
             symbol.symbol.clone(),
+            symbol.name.clone(),
             symbol.description.clone(),
             symbol.asset_type.clone(),
             symbol.currency.clone(),

@@ -21,7 +21,7 @@ pub use settings::{
     BarSettings, Environment, FeedClock, FeedSettings, LogSettings, MongoDbSettings, SecretUrl,
     Settings, TelemetrySettings,
 };
-pub use source::environment;
+pub use source::{EnvFile, UnknownName};
 pub use table::{SETTINGS, Sensitivity, Setting, help_text, readme_table};
 pub use tradingview::{TradingViewAuth, TradingViewSettings};
 

@@ -138,7 +138,7 @@ settings! {
     JOB_MARKET_DATA_SYNC_DAILY_ENABLED Plain Some("true"), "`true` or `false`",
         "Run the job `market_data_sync_daily` by schedule";
     JOB_REPAIR_GAPS_SCHEDULE Plain Some("0 30 3 * * *"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",
-        "When what the feed missed is fetched; it is after each loss of the connection too";
+        "When what the feed missed in the last 7 days is fetched; it is after each loss of the connection too";
     JOB_REPAIR_GAPS_ENABLED Plain Some("true"), "`true` or `false`",
         "Run the job `repair_gaps` by schedule";
     JOB_RETENTION_SCHEDULE Plain Some("0 15 * * * *"), "six cron fields, seconds first, in UTC, e.g. `0 0 */6 * * *`",

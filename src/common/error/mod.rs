@@ -185,6 +185,17 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// The first `E` among the error and everything that caused it. An I/O error hides what it wraps
+/// from `source`, and may wrap another one.
+pub fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    fn unwrapped<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        wrapped.map_or(error, |wrapped| unwrapped(wrapped))
+    }
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.find_map(|cause| unwrapped(cause).downcast_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,11 @@ use super::report::{DependencyReport, HealthState};
 use crate::common::constants::{HEALTH_CHECK_TIMEOUT, HEALTH_FAILURES};
 use crate::common::error::with_causes;
 
-type Outcome = Result<(), Failure>;
+/// Why something that does not fail does not work either: somebody switched it off. None where it
+/// works.
+pub type SwitchedOff = Option<&'static str>;
+
+type Outcome = Result<SwitchedOff, Failure>;
 type Probe = dyn Fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync;
 
 /// Why a check failed: for people, and with its causes for the log.
@@ -36,13 +40,23 @@ impl Check {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::error::Error + 'static,
     {
-        Self { name, required: true, probe: Some(boxed(probe)) }
+        Self { name, required: true, probe: Some(boxed(move || never_off(probe()))) }
     }
 
     /// Without this dependency the process serves, degraded.
     pub fn optional<F, E>(name: &'static str, probe: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + 'static,
+    {
+        Self { name, required: false, probe: Some(boxed(move || never_off(probe()))) }
+    }
+
+    /// Like [`Self::optional`], of something that people switch off and on: while `probe` says that
+    /// it is off, nothing is wrong with it.
+    pub fn switched<F, E>(name: &'static str, probe: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<SwitchedOff, E>> + Send + 'static,
         E: std::error::Error + 'static,
     {
         Self { name, required: false, probe: Some(boxed(probe)) }
@@ -66,9 +80,13 @@ impl Check {
     }
 }
 
+async fn never_off<E>(probing: impl Future<Output = Result<(), E>>) -> Result<SwitchedOff, E> {
+    probing.await.map(|()| None)
+}
+
 fn boxed<F, E>(probe: impl Fn() -> F + Send + Sync + 'static) -> Box<Probe>
 where
-    F: Future<Output = Result<(), E>> + Send + 'static,
+    F: Future<Output = Result<SwitchedOff, E>> + Send + 'static,
     E: std::error::Error + 'static,
 {
     Box::new(move || {
@@ -122,11 +140,13 @@ impl Standing {
         let name = self.name;
         self.latency = Some(result.latency);
         match result.outcome {
-            Ok(()) => {
-                if self.failures > 0 {
+            Ok(off) => {
+                if self.failures > 0 && off.is_none() {
                     info!("`{name}` is back");
                 }
-                (self.state, self.failures, self.error) = (HealthState::Serving, 0, None);
+                self.failures = 0;
+                self.state = off.map_or(HealthState::Serving, |_| HealthState::Disabled);
+                self.error = off.map(str::to_owned);
             }
             Err(Failure { shown, logged }) => {
                 self.failures = self.failures.saturating_add(1);

@@ -7,6 +7,6 @@ mod check;
 mod coordinator;
 mod report;
 
-pub use check::Check;
+pub use check::{Check, SwitchedOff};
 pub use coordinator::{HealthBuilder, HealthCoordinator};
 pub use report::{DependencyReport, HealthReport, HealthState};

@@ -13,7 +13,7 @@ pub enum HealthState {
     Degraded,
     /// It does not work, or is stopping.
     NotServing,
-    /// It is switched off by the settings.
+    /// It is switched off, by the settings or by somebody.
     Disabled,
 }
 
@@ -26,7 +26,7 @@ pub struct DependencyReport {
     pub state: HealthState,
     /// How long the last check took, if there was one.
     pub latency: Option<Duration>,
-    /// Why the last check failed, if it did; no secret.
+    /// Why the last check failed, if it did, or why it is switched off; no secret.
     pub error: Option<String>,
 }
 

@@ -33,7 +33,12 @@ pub struct InvalidHash;
 impl ApiKey {
     /// A new one, of which nobody else knows.
     pub fn generate() -> Self {
-        let id = URL_SAFE_NO_PAD.encode(rand::random::<[u8; ID_BYTES]>());
+        let mut id = rand::random::<[u8; ID_BYTES]>();
+        // Without its highest bit it begins with a letter: what begins with `-` looks like an option.
+        if let Some(first) = id.first_mut() {
+            *first &= 0x7f;
+        }
+        let id = URL_SAFE_NO_PAD.encode(id);
         let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
         Self(SecretString::from(format!("{id}.{secret}")))
     }
@@ -114,6 +119,18 @@ mod tests {
         assert_eq!((id, secret.len()), (one.id(), 43));
         assert!(ApiKey::parse(one.expose()).unwrap().hash().matches(&one.hash()));
         assert!(!one.hash().matches(&other.hash()));
+    }
+
+    #[test]
+    fn no_generated_key_looks_like_an_option() {
+        for _ in 0..2_000 {
+            let key = ApiKey::generate();
+            assert!(
+                key.id().starts_with(|first: char| first.is_ascii_alphabetic()),
+                "{}",
+                key.id()
+            );
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Whether the feed was there for a symbol, over time.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{RangeSet, TimeRange};
 use crate::domain::ohlcv::BarRange;
+
+/// How long another process is believed that its feed is there: it says so every ten seconds, and
+/// may be late.
+const BELIEVED_FOR: SignedDuration = SignedDuration::from_secs(25);
 
 /// When the feed followed a symbol, and whether it was there: what is not told is that nobody
 /// listened.
@@ -14,6 +18,8 @@ pub struct FeedPresence {
     /// Whether the feed is there now.
     there: bool,
     heard: Option<Timestamp>,
+    /// When the process that follows the symbol last said that the feed is there.
+    vouched: Option<Timestamp>,
     connected: RangeSet,
     down: RangeSet,
 }
@@ -26,7 +32,20 @@ impl FeedPresence {
         connected: RangeSet,
         down: RangeSet,
     ) -> Self {
-        Self { followed, there: false, heard, connected, down }
+        Self { followed, there: false, heard, vouched: None, connected, down }
+    }
+
+    /// As it was kept by a process that said at `vouched`, by the machine's clock, that the feed is
+    /// there; at no time where it had gone.
+    #[must_use]
+    pub const fn vouched_for(mut self, vouched: Option<Timestamp>) -> Self {
+        self.vouched = vouched;
+        self
+    }
+
+    /// When that was said.
+    pub const fn vouched(&self) -> Option<Timestamp> {
+        self.vouched
     }
 
     /// Whether the symbol is followed still.
@@ -77,7 +96,7 @@ impl FeedPresence {
 
     /// The feed is away.
     pub const fn cut(&mut self) {
-        self.there = false;
+        (self.there, self.vouched) = (false, None);
     }
 
     /// Nobody wants the symbol any more: what comes is not missed.
@@ -97,10 +116,12 @@ impl FeedPresence {
         self.down.join_oldest();
     }
 
-    /// When it was away, as of `now`.
+    /// When it was away, as of `now`. Where the process that follows the symbol has said lately
+    /// that the feed is there, the time since it was heard last is no outage: it is not told yet.
     pub fn away(&self, now: Timestamp) -> RangeSet {
         let mut down = self.down.clone();
-        let since = self.heard.filter(|_| self.followed && !self.there);
+        let is_believed = self.vouched.is_some_and(|at| now.duration_since(at) < BELIEVED_FOR);
+        let since = self.heard.filter(|_| self.followed && !self.there && !is_believed);
         if let Some(since) = since.and_then(|since| BarRange::new(since, now)) {
             down.insert(since);
         }
@@ -151,6 +172,16 @@ mod tests {
         feed.let_go();
         assert_eq!(feed.away(at(99)), ranges(&[(10, 30)]));
         assert_eq!(feed.heard(at(50)), None);
+    }
+
+    #[test]
+    fn what_another_process_has_not_told_yet_is_no_outage_for_a_while() {
+        let kept = FeedPresence::restored(true, Some(at(10)), ranges(&[(0, 10)]), ranges(&[]));
+        let mut feed = kept.vouched_for(Some(at(20)));
+        assert_eq!(feed.away(at(44)), RangeSet::default());
+        assert_eq!(feed.away(at(45)), ranges(&[(10, 45)]), "it is silent");
+        feed.cut();
+        assert_eq!(feed.away(at(21)), ranges(&[(10, 21)]), "it has said that it is away");
     }
 
     #[test]

@@ -100,6 +100,12 @@ impl SyncStatus {
         }
     }
 
+    /// Whether there is something to keep current: a sync ended well, or stored bars before it
+    /// failed. Else the name may be one that nobody knows.
+    pub const fn was_ever_synced(&self) -> bool {
+        self.last_sync_at.is_some() || self.last_bar_at.is_some()
+    }
+
     /// A sync begins.
     pub fn start(&mut self) -> Result<(), SyncTransitionError> {
         match self.state {
@@ -180,6 +186,23 @@ mod tests {
         status.fail("no", 8, None).unwrap();
         assert_eq!((status.state, status.error_message.as_deref()), (SyncState::Error, Some("no")));
         assert_eq!(status.last_sync_at, Some(Timestamp::UNIX_EPOCH), "the last good one");
+    }
+
+    #[test]
+    fn a_series_was_synced_once_a_sync_ended_well_or_stored_bars() {
+        let mut status = status();
+        status.start().unwrap();
+        status.fail("unknown", 0, None).unwrap();
+        assert!(!status.was_ever_synced());
+        let mut stored = status.clone();
+        stored.start().unwrap();
+        stored.fail("cancelled", 1, Some(Timestamp::UNIX_EPOCH)).unwrap();
+        assert!(stored.was_ever_synced());
+        status.start().unwrap();
+        status.complete(Timestamp::UNIX_EPOCH, 0, None).unwrap();
+        status.start().unwrap();
+        status.fail("away", 0, None).unwrap();
+        assert!(status.was_ever_synced(), "it was, once");
     }
 
     #[test]

@@ -56,6 +56,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Watched {
     presence: FeedPresence,
+    /// Whether this process has said anything of it; else it is as it was kept at the start.
+    is_ours: bool,
     /// Whether what was kept of it before is in `presence`.
     is_whole: bool,
     unwritten: Unwritten,
@@ -104,22 +106,34 @@ impl CoverageLedger {
     ) -> Result<CoverageFacts, DatabaseError> {
         let ledger = self.shared.database.coverage();
         let asked = ledger.asked(series).await?;
-        let known = {
-            let feeds = self.feeds();
-            let watched = feeds.get(&series.symbol);
-            watched.map(|watched| (watched.presence.clone(), watched.is_whole))
-        };
-        let presence = match known {
-            Some((presence, true)) => presence,
-            Some((mut presence, false)) => {
-                let earlier = ledger.feed(&series.symbol).await?.unwrap_or_default();
-                presence.follow_on(&earlier);
-                presence
-            }
-            None => ledger.feed(&series.symbol).await?.unwrap_or_default(),
-        };
+        let presence = self.presence(&series.symbol).await?;
         let (down, connected) = (presence.away(now), presence.connected().clone());
         Ok(CoverageFacts { asked, down, connected })
+    }
+
+    /// When the feed was there for `symbol`: this process's where it is there, else that of
+    /// whichever process heard it last.
+    async fn presence(&self, symbol: &Symbol) -> Result<FeedPresence, DatabaseError> {
+        let own = self.feeds().get(symbol).filter(|watched| watched.is_ours).map(|watched| {
+            let Watched { presence, is_whole, .. } = watched;
+            (presence.clone(), *is_whole)
+        });
+        let own = match own {
+            Some((presence, true)) if presence.is_there() => return Ok(presence),
+            own => own,
+        };
+        let stored = self.shared.database.coverage().feed(symbol).await?.unwrap_or_default();
+        match own {
+            Some((mut presence, is_whole))
+                if presence.is_there() || stored.heard_until() <= presence.heard_until() =>
+            {
+                if !is_whole {
+                    presence.follow_on(&stored);
+                }
+                Ok(presence)
+            }
+            Some(_) | None => Ok(stored),
+        }
     }
 
     /// A start: what an earlier one followed, and `is_followed` still says, is away until it is
@@ -131,12 +145,13 @@ impl CoverageLedger {
         let kept = self.shared.database.coverage().followed().await?;
         let mut feeds = self.feeds();
         for (symbol, mut presence) in kept {
-            let mut unwritten = Unwritten::Nothing;
+            let (mut unwritten, mut is_ours) = (Unwritten::Nothing, false);
             if !is_followed(&symbol) {
                 presence.let_go();
-                unwritten = Unwritten::Turn;
+                (unwritten, is_ours) = (Unwritten::Turn, true);
             }
-            let watched = Watched { presence, is_whole: true, unwritten, gaps: Vec::new() };
+            let gaps = Vec::new();
+            let watched = Watched { presence, is_ours, is_whole: true, unwritten, gaps };
             feeds.insert(symbol, watched);
         }
         Ok(())
@@ -150,6 +165,7 @@ impl CoverageLedger {
                 feeds.insert(symbol.clone(), Watched::default());
             }
             let Some(watched) = feeds.get_mut(symbol) else { continue };
+            watched.is_ours = true;
             let was_there = watched.presence.is_there();
             let gap = watched.presence.heard(until);
             watched.gaps.extend(gap.filter(|_| watched.gaps.len() < GAPS));
@@ -178,7 +194,7 @@ impl CoverageLedger {
         let mut feeds = self.feeds();
         if let Some(watched) = feeds.get_mut(symbol) {
             let presence = FeedPresence::default();
-            *watched = Watched { presence, is_whole: true, ..Watched::default() };
+            *watched = Watched { presence, is_ours: true, is_whole: true, ..Watched::default() };
         }
         Ok(())
     }
@@ -256,13 +272,14 @@ impl CoverageLedger {
     }
 
     fn take(&self, symbols: &[Symbol]) -> (Vec<CoverageRecord>, Vec<(Symbol, TimeRange)>) {
-        let (mut records, mut gaps) = (Vec::new(), Vec::new());
+        let (mut records, mut gaps, now) = (Vec::new(), Vec::new(), Timestamp::now());
         let mut feeds = self.feeds();
         for symbol in symbols {
             let Some(watched) = feeds.get_mut(symbol) else { continue };
             watched.unwritten = Unwritten::Nothing;
             gaps.extend(watched.gaps.drain(..).map(|gap| (symbol.clone(), gap)));
-            let presence = watched.presence.clone();
+            let vouched = watched.presence.is_there().then_some(now);
+            let presence = watched.presence.clone().vouched_for(vouched);
             records.push(CoverageRecord::Feed { symbol: symbol.clone(), presence });
         }
         (records, gaps)
@@ -307,6 +324,7 @@ impl CoverageLedger {
             let before = (watched.presence.is_followed(), watched.presence.is_there());
             turn(&mut watched.presence);
             if before != (watched.presence.is_followed(), watched.presence.is_there()) {
+                watched.is_ours = true;
                 watched.unwritten = Unwritten::Turn;
                 self.shared.turned.notify_one();
             }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::domain::ohlcv::Bar;
 use crate::domain::shared::{Series, Symbol};
+use crate::infrastructure::persistence::DatabaseError;
 
 /// Which symbols the feed tracks, and word of bars that others put into the log. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,9 @@ struct Shared {
 pub trait FormingBars: Debug + Send + Sync {
     /// The bar of `series` that is forming, as of now.
     fn forming<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Option<Bar>>;
+
+    /// The bar of `series` that is forming, as whichever process builds it kept it last.
+    fn kept<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Result<Option<Bar>, DatabaseError>>;
 }
 
 /// How a symbol is live.
@@ -65,6 +69,15 @@ impl LiveSeries {
     pub async fn forming(&self, series: &Series) -> Option<Bar> {
         let source = self.shared.forming.get().filter(|_| self.of(&series.symbol).tracked)?;
         source.forming(series).await
+    }
+
+    /// The forming bar of `series`, as whichever process builds it kept it last: about a second ago
+    /// where its feed is there, any time ago where it has gone.
+    pub async fn kept(&self, series: &Series) -> Result<Option<Bar>, DatabaseError> {
+        match self.shared.forming.get() {
+            Some(source) => source.kept(series).await,
+            None => Ok(None),
+        }
     }
 
     /// Bars were put into the log: streams are to be told.

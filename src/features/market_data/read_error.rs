@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::PageTokenInvalid;
 use crate::common::error::{Coded, ErrorCode, FieldViolation, InvalidFields};
 use crate::domain::shared::{Series, Symbol};
+use crate::domain::sync::SyncStatus;
 use crate::infrastructure::persistence::DatabaseError;
 
 /// Why something stored cannot be served.
@@ -19,8 +20,13 @@ pub enum ReadError {
     #[error(transparent)]
     PageToken(#[from] PageTokenInvalid),
     /// There is no bar, and the series was never synced.
-    #[error("{0} was never synced: call SyncSymbol for it first")]
-    NotSynced(Series),
+    #[error("{series} was never synced: {}", remedy(failure.as_deref()))]
+    NotSynced {
+        /// Which series.
+        series: Series,
+        /// Why its newest sync failed, where one was tried.
+        failure: Option<String>,
+    },
     /// The registry has no such symbol.
     #[error("`{0}` is not in the registry: a symbol gets there with its first SyncSymbol")]
     SymbolUnknown(Symbol),
@@ -29,12 +35,28 @@ pub enum ReadError {
     Database(#[from] DatabaseError),
 }
 
+impl ReadError {
+    /// There is nothing of `series`; `status` says how its newest sync stands, if one was tried.
+    pub fn not_synced(series: Series, status: Option<SyncStatus>) -> Self {
+        let failure = status.and_then(|status| status.error_message);
+        Self::NotSynced { series, failure }
+    }
+}
+
+/// What to do about a series that was never synced.
+fn remedy(failure: Option<&str>) -> String {
+    match failure {
+        Some(failure) => format!("its last sync failed ({failure}): call SyncSymbol again"),
+        None => "call SyncSymbol for it first".to_owned(),
+    }
+}
+
 impl Coded for ReadError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Fields(error) => error.code(),
             Self::PageToken(error) => error.code(),
-            Self::NotSynced(_) => ErrorCode::NotSynced,
+            Self::NotSynced { .. } => ErrorCode::NotSynced,
             Self::SymbolUnknown(_) => ErrorCode::SymbolUnknown,
             Self::Database(error) => error.code(),
         }
@@ -42,7 +64,7 @@ impl Coded for ReadError {
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::NotSynced(series) => vec![
+            Self::NotSynced { series, .. } => vec![
                 ("call", "pocketquant.v1.MarketData/SyncSymbol".to_owned()),
                 ("symbol", series.symbol.to_string()),
                 ("interval", series.interval.to_string()),
@@ -56,7 +78,7 @@ impl Coded for ReadError {
         match self {
             Self::Fields(error) => error.violations(),
             Self::PageToken(_)
-            | Self::NotSynced(_)
+            | Self::NotSynced { .. }
             | Self::SymbolUnknown(_)
             | Self::Database(_) => Vec::new(),
         }
@@ -65,16 +87,19 @@ impl Coded for ReadError {
     fn resource(&self) -> Option<(&'static str, String)> {
         match self {
             Self::SymbolUnknown(symbol) => Some(("symbol", symbol.to_string())),
-            Self::Fields(_) | Self::PageToken(_) | Self::NotSynced(_) | Self::Database(_) => None,
+            Self::Fields(_) | Self::PageToken(_) | Self::NotSynced { .. } | Self::Database(_) => {
+                None
+            }
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Database(error) => error.retry_after(),
-            Self::Fields(_) | Self::PageToken(_) | Self::NotSynced(_) | Self::SymbolUnknown(_) => {
-                None
-            }
+            Self::Fields(_)
+            | Self::PageToken(_)
+            | Self::NotSynced { .. }
+            | Self::SymbolUnknown(_) => None,
         }
     }
 }

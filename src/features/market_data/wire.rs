@@ -12,6 +12,8 @@ use crate::proto::v1 as pb;
 /// The seconds that a protobuf timestamp may hold: from 0001-01-01 to the end of 9999-12-31.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
+const INTERVALS: &str = "INTERVAL_1M, INTERVAL_1H, INTERVAL_1D, ...";
+
 /// Reads request fields and notes what is wrong with them.
 pub(super) trait ReadFields {
     /// The symbol in `symbol`.
@@ -41,8 +43,10 @@ impl ReadFields for FieldViolations {
 
     fn interval(&mut self, value: i32) -> Option<Interval> {
         let interval = pb::Interval::try_from(value).ok().and_then(interval_from_pb);
-        if interval.is_none() {
-            self.push("interval", "is required: INTERVAL_1M, INTERVAL_1H, INTERVAL_1D, ...");
+        match interval {
+            None if value == 0 => self.push("interval", format!("is required: {INTERVALS}")),
+            None => self.push("interval", format!("must be one of {INTERVALS}; {value} is none")),
+            Some(_) => {}
         }
         interval
     }
@@ -198,6 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::common::error::Coded as _;
 
     #[test]
     fn every_interval_of_the_contract_is_one_of_ours_and_back() {
@@ -205,6 +210,17 @@ mod tests {
             assert_eq!(interval_from_pb(interval(each)), Some(each));
         }
         assert_eq!(interval_from_pb(pb::Interval::Unspecified), None);
+    }
+
+    #[test]
+    fn an_interval_that_was_given_is_not_called_missing() {
+        for (value, expected) in [(0, "is required: "), (99, "99 is none"), (-1, "-1 is none")] {
+            let mut violations = FieldViolations::default();
+            assert_eq!(violations.interval(value), None);
+            let error = violations.into_result().unwrap_err();
+            let said = &error.violations()[0].description;
+            assert!(said.contains(expected), "{said}");
+        }
     }
 
     #[test]

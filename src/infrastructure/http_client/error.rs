@@ -7,6 +7,7 @@ use http::StatusCode;
 use thiserror::Error;
 
 use super::address::AddressRefused;
+use crate::common::error::cause;
 
 /// Why there is no answer, or not the one that was wanted. Names the host, and of the URL nothing
 /// else: paths and queries hold secrets.
@@ -180,7 +181,7 @@ pub(super) fn is_transient_status(status: StatusCode) -> bool {
 pub(super) fn from_reqwest(host: &str, error: &reqwest::Error) -> HttpError {
     let host = host.to_owned();
     let detail = root_cause(error).to_string();
-    if causes(error).any(is::<AddressRefused>) {
+    if cause::<AddressRefused>(error).is_some() {
         HttpError::AddressRefused { host }
     } else if error.is_timeout() {
         HttpError::Timeout { host, connecting: error.is_connect() }
@@ -188,19 +189,10 @@ pub(super) fn from_reqwest(host: &str, error: &reqwest::Error) -> HttpError {
         HttpError::Request { host, detail: "it is malformed".to_owned() }
     } else if !error.is_connect() {
         HttpError::Broken { host, detail }
-    } else if causes(error).any(is::<rustls::Error>) {
+    } else if cause::<rustls::Error>(error).is_some() {
         HttpError::Tls { host, detail }
     } else {
         HttpError::Connect { host, detail }
-    }
-}
-
-/// An I/O error hides what it wraps from `source`, and may wrap another one.
-fn is<E: Error + 'static>(cause: &(dyn Error + 'static)) -> bool {
-    let wrapped = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-    match wrapped {
-        Some(wrapped) => is::<E>(wrapped),
-        None => cause.is::<E>(),
     }
 }
 

@@ -24,7 +24,8 @@ pub enum CoverageRecord {
     Feed {
         /// Which symbol.
         symbol: Symbol,
-        /// When.
+        /// When. That it is vouched for is kept by MongoDB only: no other process reads an SQLite
+        /// file.
         presence: FeedPresence,
     },
 }
@@ -147,10 +148,10 @@ impl CoverageRecord {
 
     /// The record that was stored so; none where `scope` is neither an interval nor the feed.
     pub(super) fn read(symbol: Symbol, scope: &str, parts: StoredParts) -> Option<Self> {
-        let StoredParts { followed, heard, asked, connected, down } = parts;
+        let StoredParts { followed, heard, vouched, asked, connected, down } = parts;
         if scope == FEED {
             let presence = FeedPresence::restored(followed, heard, connected, down);
-            return Some(Self::Feed { symbol, presence });
+            return Some(Self::Feed { symbol, presence: presence.vouched_for(vouched) });
         }
         let interval: Interval = scope.parse().ok()?;
         Some(Self::Asked { series: Series::new(symbol, interval), asked })
@@ -165,6 +166,7 @@ impl CoverageRecord {
             Self::Feed { presence, .. } => StoredParts {
                 followed: presence.is_followed(),
                 heard: presence.heard_until(),
+                vouched: presence.vouched(),
                 connected: presence.connected().clone(),
                 down: presence.down().clone(),
                 ..StoredParts::default()
@@ -183,6 +185,7 @@ pub(super) fn scope(interval: Option<Interval>) -> &'static str {
 pub(super) struct StoredParts {
     pub(super) followed: bool,
     pub(super) heard: Option<Timestamp>,
+    pub(super) vouched: Option<Timestamp>,
     pub(super) asked: RangeSet,
     pub(super) connected: RangeSet,
     pub(super) down: RangeSet,

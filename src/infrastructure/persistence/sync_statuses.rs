@@ -63,8 +63,8 @@ impl SyncStatuses {
         self.calls.observe("put", Box::pin(work)).await
     }
 
-    /// Removes the statuses of all series of `symbol`.
-    pub async fn delete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+    /// Removes the statuses of all series of `symbol`; answers how many there were.
+    pub async fn delete(&self, symbol: &Symbol) -> Result<u64, DatabaseError> {
         let work = async {
             match &self.engine {
                 StatusEngine::MongoDb(engine) => engine.delete(symbol).await,

@@ -41,12 +41,20 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// An address that may not be called.
+/// Why a URL may not be called, as far as it says itself.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{host}` is at no address that may be called; see WEBHOOK_ALLOWED_NETWORKS")]
-pub struct RefusedAddress {
-    /// The name, or the address, that was to be called.
-    pub host: String,
+pub enum RefusedUrl {
+    /// Its host may not be called.
+    #[error("`{host}` is at no address that may be called; see WEBHOOK_ALLOWED_NETWORKS")]
+    Address {
+        /// The name, or the address, that was to be called.
+        host: String,
+    },
+    /// Its host may be called by `https` only.
+    #[error(
+        "must begin with `https://`: `http` is for networks that WEBHOOK_ALLOWED_NETWORKS names"
+    )]
+    NotEncrypted,
 }
 
 /// Which addresses may be called. Cheap to clone.
@@ -76,7 +84,18 @@ impl AddressPolicy {
         is_allowed || (self.is_public_allowed && is_public(address))
     }
 
-    /// The same, for the HTTP client: it asks after each look-up of a name.
+    /// Whether a host called `name` can be at an address that may be called: `localhost` is this
+    /// machine (RFC 6761), any other name may be anywhere.
+    pub fn permits_name(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.');
+        if name == "localhost" || name.ends_with(".localhost") {
+            let here: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            return here.into_iter().any(|address| self.permits(address));
+        }
+        self.is_public_allowed || !self.allowed.is_empty()
+    }
+
+    /// [`Self::permits`] for the HTTP client: it asks after each look-up of a name.
     pub(super) fn filter(self) -> AddressFilter {
         AddressFilter::new(move |address| self.permits(address))
     }
@@ -159,5 +178,22 @@ mod tests {
         assert!(permits(&policy, "1.1.1.1") && !permits(&policy, "10.0.0.1"));
         let policy = policy.only_allowed();
         assert!(permits(&policy, "127.0.0.1") && !permits(&policy, "1.1.1.1"));
+    }
+
+    #[test]
+    fn a_name_may_be_called_unless_it_can_lead_to_nothing_that_may() {
+        let (public, local) = (AddressPolicy::new(&[]), ["127.0.0.0/8".parse().unwrap()]);
+        let local = AddressPolicy::new(&local);
+        for (policy, elsewhere, here) in [
+            (&public, true, false),
+            (&public.only_allowed(), false, false),
+            (&local, true, true),
+            (&local.only_allowed(), true, true),
+        ] {
+            assert_eq!(policy.permits_name("example.com"), elsewhere, "{policy:?}");
+            for name in ["localhost", "localhost.", "a.localhost"] {
+                assert_eq!(policy.permits_name(name), here, "{name}: {policy:?}");
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ mod secret;
 mod sender;
 mod url;
 
-pub use address::{AddressPolicy, RefusedAddress};
+pub use address::{AddressPolicy, RefusedUrl};
 pub use secret::{InvalidSecret, WebhookSecret};
 pub use sender::{Attempt, Failure, FailureKind, Message, SenderError, WebhookSender};
-pub use url::{InvalidUrl, WebhookUrl};
+pub use url::{InvalidUrl, MAX_URL_LENGTH, WebhookUrl};

@@ -1,6 +1,5 @@
 //! One try to send a message.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{AddressPolicy, RefusedAddress, WebhookSecret, WebhookUrl};
+use super::{AddressPolicy, RefusedUrl, WebhookSecret, WebhookUrl};
 use crate::infrastructure::http_client::{
     BreakerRules, HttpAnswer, HttpClient, HttpClientConfig, HttpError, HttpRequest, RetryRules,
 };
@@ -117,12 +116,18 @@ impl WebhookSender {
 
     /// Whether `url` may be called, as far as it says itself: a name is looked up when it is
     /// called.
-    pub fn check(&self, url: &WebhookUrl) -> Result<(), RefusedAddress> {
-        let permits = |address: IpAddr| self.policy_of(url).permits(address);
-        if url.address().is_none_or(permits) {
-            return Ok(());
+    pub fn check(&self, url: &WebhookUrl) -> Result<(), RefusedUrl> {
+        let permits = |policy: &AddressPolicy| match url.address() {
+            Some(address) => policy.permits(address),
+            None => policy.permits_name(url.host()),
+        };
+        if !permits(&self.policy) {
+            return Err(RefusedUrl::Address { host: url.host().to_owned() });
         }
-        Err(RefusedAddress { host: url.host().to_owned() })
+        if !url.is_encrypted() && !permits(&self.policy.only_allowed()) {
+            return Err(RefusedUrl::NotEncrypted);
+        }
+        Ok(())
     }
 
     /// Sends `message` to `url`, signed with `secret`.
@@ -139,10 +144,6 @@ impl WebhookSender {
             Ok(answer) => judge(&answer),
             Err(error) => Attempt::Failed(failure(&error)),
         }
-    }
-
-    fn policy_of(&self, url: &WebhookUrl) -> AddressPolicy {
-        if url.is_encrypted() { self.policy.clone() } else { self.policy.only_allowed() }
     }
 }
 

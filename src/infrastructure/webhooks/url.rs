@@ -7,7 +7,7 @@ use thiserror::Error;
 use url::{Host, Url};
 
 /// Longest URL, in characters.
-const MAX_LENGTH: usize = 2_048;
+pub const MAX_URL_LENGTH: usize = 2_048;
 /// The lowest port that may be called besides those of HTTP: mail and remote shells lie below.
 const FIRST_PORT: u16 = 1_024;
 
@@ -23,7 +23,7 @@ pub enum InvalidUrl {
     #[error("must be an absolute URL that begins with `https://` and names a host")]
     Malformed,
     /// It is longer than anybody needs.
-    #[error("must have {MAX_LENGTH} characters at most")]
+    #[error("must have {MAX_URL_LENGTH} characters at most")]
     TooLong,
     /// It holds a user or a password.
     #[error("must not hold a user or password: messages are signed, check the signature")]
@@ -36,7 +36,7 @@ pub enum InvalidUrl {
 impl WebhookUrl {
     /// Reads `text`. Odd spellings of addresses (`0x7f.1`) become what they mean.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
-        if text.chars().count() > MAX_LENGTH {
+        if text.chars().count() > MAX_URL_LENGTH {
             return Err(InvalidUrl::TooLong);
         }
         let mut url = Url::parse(text).map_err(|_| InvalidUrl::Malformed)?;

@@ -1,9 +1,10 @@
-//! A file of bars: `time,open,high,low,close[,volume]`, ascending.
+//! A file of bars: `time,open,high,low,close[,volume]`, ascending; compressed if it ends in `.gz`.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
 
@@ -41,9 +42,7 @@ pub(super) fn read(
     interval: Interval,
     facts: &Facts,
 ) -> Result<BarsFile, SimulatorError> {
-    let unreadable = |source| SimulatorError::Read { path: path.to_owned(), source };
-    let input = BufReader::new(File::open(path).map_err(unreadable)?);
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(open(path)?);
     let wrong = |line, reason| SimulatorError::Line { path: path.to_owned(), line, reason };
     let header = reader.headers().map_err(|error| wrong(1, error.to_string()))?;
     let columns = columns(header).map_err(|reason| wrong(1, reason))?;
@@ -67,6 +66,13 @@ pub(super) fn read(
         file.decimals = prices.map(decimals).max().unwrap_or_default().max(file.decimals);
         file.bars.push(bar);
     }
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read>, SimulatorError> {
+    let unreadable = |source| SimulatorError::Read { path: path.to_owned(), source };
+    let file = BufReader::new(File::open(path).map_err(unreadable)?);
+    let is_compressed = path.extension().is_some_and(|ending| ending == "gz");
+    Ok(if is_compressed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
 fn without_holidays(facts: &Facts) -> Option<TradingSession> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::catalogue::{self, Entry};
 use super::instrument::{Instrument, Sources};
@@ -15,6 +16,8 @@ use crate::domain::shared::{Interval, Symbol};
 use crate::simulator::SimulatorError;
 use crate::simulator::replay::{Pulse, ReplayConfig};
 
+/// How the names of files of bars end.
+const BARS_SUFFIXES: [&str; 2] = [".csv", ".csv.gz"];
 /// What is appended to an instrument's name in the name of its file of trades.
 const TRADES_SUFFIX: &str = "_trades.csv.gz";
 
@@ -44,7 +47,8 @@ pub(super) fn read(
             instruments.push(assemble(entry, files, now, replay)?);
             described.push(stem);
         } else {
-            tracing::debug!(symbol = %entry.facts.symbol, "symbols.json names a symbol without files");
+            let symbol = entry.facts.symbol;
+            warn!(%symbol, "symbols.json names {symbol}, which has neither bars nor trades");
         }
     }
     for (stem, files) in by_stem.iter().filter(|(stem, _)| !described.contains(stem)) {
@@ -96,12 +100,18 @@ fn assemble(
 
 fn list_bars(data: &Path, by_stem: &mut BTreeMap<String, Files>) -> Result<(), SimulatorError> {
     for (name, path) in list(data)? {
-        let Some(base) = name.strip_suffix(".csv") else { continue };
+        let Some(base) = BARS_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)) else {
+            continue;
+        };
         let refused = |reason: String| SimulatorError::FileName { path: path.clone(), reason };
         let (stem, interval) =
             base.rsplit_once('_').ok_or_else(|| refused("no interval in its name".to_owned()))?;
         let interval = interval.parse().map_err(|error| refused(format!("{error}")))?;
-        by_stem.entry(stem.to_owned()).or_default().bars.insert(interval, path);
+        let bars = &mut by_stem.entry(stem.to_owned()).or_default().bars;
+        if let Some(other) = bars.insert(interval, path.clone()) {
+            let reason = format!("`{}` holds the same series", other.display());
+            return Err(SimulatorError::FileName { path, reason });
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The command line as its users run it: what it prints, where, and its exit codes.
 
 mod coverage;
+mod hints;
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -42,9 +43,16 @@ struct Running {
 
 impl Running {
     async fn start(arguments: &[&str]) -> Self {
+        Self::with(arguments, &[]).await
+    }
+
+    /// A simulator with `arguments`, a server with `changed` settings.
+    async fn with(arguments: &[&str], changed: &[(&str, &str)]) -> Self {
         let simulator = SimulatorProcess::start(demo_data(), arguments).await;
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), &simulator.settings()).await;
+        let mut settings = simulator.settings();
+        settings.extend(changed.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        let server = Server::start(folder.path(), &settings).await;
         Self { server, _simulator: simulator, _folder: folder }
     }
 
@@ -187,6 +195,15 @@ async fn a_detached_sync_is_followed_to_its_end_and_can_be_cancelled() {
     let unknown = running.call(&["cancel", "0192aaaa-0000-7000-8000-000000000000"]).await;
     assert_eq!(unknown.code, Some(1));
     assert!(unknown.err.contains("SYNC_NOT_FOUND"), "{}", unknown.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_is_cancelled_is_said_to_be() {
+    let running = Running::start(&["--fault", "silence"]).await;
+    let said = running.call(&["sync", "NYSE:IBM", "--detach"]).await;
+    let id = said.out.split(' ').next().unwrap();
+    let said = running.call(&["cancel", id]).await;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "NYSE:IBM: cancelled, 0 bars fetched\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,6 +379,8 @@ async fn symbols_are_searched_changed_and_deleted() {
     assert_eq!(changed["name"], "Big Blue");
     assert_eq!(json(&["symbols", "--active", "false", "--json"]).await[0], changed);
     assert_eq!(running.call(&["symbols", "update", "NYSE:IBM"]).await.code, Some(2));
+    let shown = running.call(&update).await.out;
+    assert!(shown.lines().nth(1).is_some_and(|row| row.contains("Big Blue")), "{shown}");
 
     // Nobody can be asked whether it is meant.
     let asked = running.call(&["symbols", "delete", "NYSE:IBM", "--bars"]).await;

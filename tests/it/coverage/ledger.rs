@@ -106,6 +106,7 @@ async fn an_outage_while_the_market_is_open_is_told_once(store: &Store) {
             range("2024-01-09T20:45", "2024-01-09T21:15")
         ]
     );
+    running.ledger.cut(&ibm());
     let told = running.stop().await;
     let (start, end) = (at("2024-01-09T20:30"), at("2024-01-09T20:45"));
     assert_eq!(told, [EventPayload::GapDetected { symbol: ibm(), start, end }]);
@@ -222,4 +223,35 @@ async fn a_symbol_that_was_let_go_is_not_missed(store: &Store) {
     assert_eq!(facts.connected.ranges(), connected, "written down whole");
     assert!(facts.down.is_empty(), "nobody follows it any more");
     running.stop().await;
+}
+
+/// The process that follows a symbol writes down how far it heard it; others read that.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod: run scripts/test"]
+async fn the_feed_of_another_process_is_there_until_it_says_otherwise_or_is_silent() {
+    let store = Store::mongodb().await;
+    let feed = Running::start(&store, true).await;
+    feed.ledger.heard([(&ibm(), at("2024-01-09T15:00"))]);
+    feed.ledger.settle().await.unwrap();
+    let beside = Running::start(&store, true).await;
+    // Its times may be those of a replay: only that it says something counts.
+    feed.ledger.heard([(&ibm(), at("2024-01-09T15:10"))]);
+    feed.ledger.settle().await.unwrap();
+    let known = async |after: i64| {
+        let now = Timestamp::now() + SignedDuration::from_secs(after);
+        let facts = beside.ledger.facts(&series(), now).await.unwrap();
+        (facts.connected.ranges().to_vec(), facts.down.ranges().first().map(TimeRange::open))
+    };
+    let heard = vec![range("2024-01-09T15:00", "2024-01-09T15:10")];
+    assert_eq!(known(0).await, (heard.clone(), None));
+    let away = Some(at("2024-01-09T15:10"));
+    assert_eq!(known(60).await, (heard.clone(), away), "it is silent");
+    feed.ledger.cut(&ibm());
+    feed.ledger.settle().await.unwrap();
+    assert_eq!(known(0).await, (heard, away), "it says so");
+    // And the one whose feed it is needs nobody's word for it.
+    feed.heard("2024-01-09T15:20");
+    assert!(feed.facts().await.down.ranges().len() == 1);
+    beside.stop().await;
+    feed.stop().await;
 }

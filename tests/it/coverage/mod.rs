@@ -1,5 +1,6 @@
 //! Why a series has bars or none: what the provider never had, holidays, outages, and their repair.
 
+mod elsewhere;
 mod feed;
 mod history;
 mod ledger;

@@ -153,7 +153,9 @@ async fn the_command_line_lists_jobs_and_runs_them() {
     assert_eq!(retention["enabled"], false);
 
     // Nothing but what fails is tracked.
-    call(&["sync", "NYSE:NONE", "-i", "1d"]).await;
+    let (code, _, err) = call(&["sync", "NYSE:IBM", "-i", "1d", "-n", "3"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    drop(simulator);
     let (code, out, _) = call(&["jobs", "run", DAILY, "--json"]).await;
     assert_eq!(code, Some(1));
     let run: serde_json::Value = serde_json::from_str(&out).unwrap();

@@ -29,6 +29,7 @@ use crate::sync_service::Syncing;
 
 on_both_engines!(
     what_was_missed_is_fetched_and_a_series_that_fails_stops_no_other,
+    a_series_that_no_sync_ever_brought_is_passed_over,
     what_is_old_is_removed_from_every_place,
 );
 
@@ -110,9 +111,18 @@ impl Scene {
     /// A series of minutes that is kept current.
     async fn track(&self, text: &str) -> Series {
         let series = Series::new(symbol(text), Interval::M1);
-        let status = SyncStatus::pending(series.clone());
+        let mut status = SyncStatus::pending(series.clone());
+        status.start().unwrap();
+        status.complete(ago(5), 0, None).unwrap();
         self.database.sync_statuses().put(&status, Timestamp::now()).await.unwrap();
         series
+    }
+
+    /// A series that was asked for, and could not be had.
+    async fn mistype(&self, text: &str) {
+        let mut status = SyncStatus::pending(Series::new(symbol(text), Interval::D1));
+        status.fail("there is no such symbol", 0, None).unwrap();
+        self.database.sync_statuses().put(&status, Timestamp::now()).await.unwrap();
     }
 
     /// The feed was there for two hours, away for one, and there again.
@@ -180,6 +190,30 @@ async fn what_was_missed_is_fetched_and_a_series_that_fails_stops_no_other(store
     let third = scene.run("repair_gaps").await;
     assert_eq!(third.message, "0 of 17 series repaired, 0 bars inserted");
     assert!(scene.provider.asked().is_empty(), "nothing is missing");
+}
+
+async fn a_series_that_no_sync_ever_brought_is_passed_over(store: &Store) {
+    let scene = Scene::new(store).await;
+    let series = scene.track("T:KNOWN").await;
+    scene.mistype("T:NOPE").await;
+    scene.provider.fail(&["T:NOPE"]);
+    let jobs = [("market_data_sync_all", 1), ("market_data_sync_daily", 0), ("repair_gaps", 1)];
+    for (job_id, count) in jobs {
+        let end = scene.run(job_id).await;
+        assert_eq!(end.outcome, JobOutcome::Succeeded, "{job_id}: {}", end.message);
+        assert!(end.message.contains(&format!("of {count} series")), "{}", end.message);
+    }
+    let asked = scene.provider.asked();
+    assert_eq!(asked.iter().map(|request| &request.series).collect::<Vec<_>>(), [&series]);
+    // One that was brought once, and cannot be had any more, is told each time.
+    scene.track("T:OTHER").await;
+    scene.provider.fail(&["T:KNOWN"]);
+    for _ in 0..2 {
+        let end = scene.run("market_data_sync_all").await;
+        assert_eq!(end.outcome, JobOutcome::Partial);
+        let told = end.message.starts_with("1 of 2 series synced; T:KNOWN 1m: ");
+        assert!(told, "{}", end.message);
+    }
 }
 
 async fn what_is_old_is_removed_from_every_place(store: &Store) {

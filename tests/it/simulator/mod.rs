@@ -96,10 +96,14 @@ impl Folder {
     }
 
     pub fn put_trades(&self, name: &str, text: &str) {
+        self.put_packed(&format!("ticks/{name}"), text);
+    }
+
+    pub fn put_packed(&self, name: &str, text: &str) {
         use std::io::Write as _;
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(text.as_bytes()).unwrap();
-        let path = self.path().join("ticks").join(name);
+        let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, packed.finish().unwrap()).unwrap();
     }

@@ -37,6 +37,23 @@ async fn every_length_is_rolled_up_on_the_session() {
 }
 
 #[tokio::test]
+async fn a_packed_file_is_read_as_the_plain_one_is() {
+    let (plain, packed) = (Folder::empty(), Folder::empty());
+    plain.put("CME_ES_1m.csv", MINUTES);
+    packed.put_packed("CME_ES_1m.csv.gz", MINUTES);
+    let mut seen = Vec::new();
+    for folder in [&plain, &packed] {
+        let simulator = Running::start(folder.config()).await;
+        seen.push(bars(&simulator, "CME:ES", "1").await);
+    }
+    assert_eq!((seen[0].len(), &seen[0]), (5, &seen[1]));
+
+    plain.put_packed("CME_ES_1m.csv.gz", MINUTES);
+    let error = Simulator::bind(plain.config()).await.unwrap_err().to_string();
+    assert!(error.contains("CME_ES_1m.csv` holds the same series"), "{error}");
+}
+
+#[tokio::test]
 async fn a_folder_of_trades_alone_has_symbols_and_history() {
     let folder = Folder::empty();
     folder.put_trades(

@@ -35,6 +35,9 @@ async fn a_url_of_a_private_address_is_refused_in_every_spelling() {
         "https://10.0.0.1:8443/",
         "https://[fe80::1]/",
         "http://1.1.1.1/",
+        "http://example.com/",
+        "https://localhost/",
+        "https://a.localhost/",
         "https://0/",
     ] {
         let request = pb::CreateWebhookRequest { url: url.to_owned(), ..Default::default() };
@@ -48,10 +51,20 @@ async fn a_url_of_a_private_address_is_refused_in_every_spelling() {
 /// Names are looked up when they are called: what is behind one today may be elsewhere tomorrow.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_leads_to_a_private_address_is_never_connected_to() {
-    let (_simulator, mut app) = strict().await;
+    let simulator = TestSimulator::start(demo_data()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = ("DATA_DIR", folder.path().to_str().unwrap());
+    let pace = || quick(2, Duration::from_secs(5));
+    let on = async |changed: &[(&str, &str)]| {
+        TestApp::with_webhooks(Engine::Embedded, &simulator, changed, pace()).await
+    };
     let neighbour = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = neighbour.local_addr().unwrap().port();
-    let hook = create(&mut app, &format!("https://localhost:{port}/"), &["sync.completed"]).await;
+    let mut lenient = on(&[data_dir, LOCAL]).await;
+    let url = format!("https://localhost:{port}/");
+    let hook = create(&mut lenient, &url, &["sync.completed"]).await;
+    lenient.stop().await;
+    let mut app = on(&[data_dir]).await;
     sync(&mut app).await;
     let failed = |each: &pb::Delivery| each.state() == DeliveryState::Failed;
     let delivery = until_delivery(&mut app, &hook.webhook_id, failed).await;
@@ -121,6 +134,22 @@ async fn every_mistake_in_a_webhook_comes_back_at_once() {
     let request = pb::ListDeliveriesRequest { webhook_id: unknown, ..Default::default() };
     let status = app.system.list_deliveries(request).await.unwrap_err();
     assert_eq!(reason(&status).1, "WEBHOOK_NOT_FOUND");
+
+    for nonsense in ["", "nope"] {
+        let webhook_id = nonsense.to_owned();
+        let enable = pb::EnableWebhookRequest { webhook_id: webhook_id.clone() };
+        let delete = pb::DeleteWebhookRequest { webhook_id: webhook_id.clone() };
+        let list = pb::ListDeliveriesRequest { webhook_id, ..Default::default() };
+        for status in [
+            app.system.enable_webhook(enable).await.unwrap_err(),
+            app.system.delete_webhook(delete).await.unwrap_err(),
+            app.system.list_deliveries(list).await.unwrap_err(),
+        ] {
+            let violations = status.get_details_bad_request().unwrap().field_violations;
+            assert_eq!(violations[0].field, "webhook_id");
+            assert!(violations[0].description.contains("ListWebhooks"), "{violations:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use crate::common::error::with_causes;
 use crate::domain::coverage::{Cells, CoverageReason, Segment, TimeRange};
 use crate::domain::ohlcv::BarRange;
 use crate::domain::shared::{Interval, Series};
+use crate::domain::sync::SyncStatus;
 use crate::features::market_data::sync::{SyncReport, SyncService};
 use crate::features::market_data::{CoverageLedger, LiveSeries, ReadError, Sessions};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryEnd};
@@ -143,7 +144,8 @@ impl GapRepairs {
             let page = database.sync_statuses().list(&filter, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(tracked) };
             after = Some(last.series.clone());
-            tracked.extend(page.into_iter().map(|status| status.series));
+            let synced = page.into_iter().filter(SyncStatus::was_ever_synced);
+            tracked.extend(synced.map(|status| status.series));
         }
     }
 

@@ -36,7 +36,8 @@ impl Handler<GetCoverage> for GetCoverageHandler {
         let GetCoverage { series, range } = query;
         if self.survey.database.symbols().get(&series.symbol).await?.is_none() {
             // Without its session there are no cells.
-            return Err(ReadError::NotSynced(series));
+            let status = self.survey.database.sync_statuses().get(&series).await?;
+            return Err(ReadError::not_synced(series, status));
         }
         self.survey.segments(&series, range, VecDeque::new()).await.map(CoverageSegments)
     }

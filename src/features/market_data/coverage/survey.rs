@@ -69,8 +69,9 @@ impl Survey {
         Ok(segments.finish())
     }
 
-    /// When the bar of `series` opens that is not over: the feed's, or as it is stored. One whose
-    /// time is over is no bar yet: what it came to is not known.
+    /// When the bar of `series` opens that is not over: the feed's, as the feed of another process
+    /// keeps it, or as it is stored. One whose time is over is no bar yet: what it came to is not
+    /// known.
     async fn forming(
         &self,
         series: &Series,
@@ -80,9 +81,14 @@ impl Survey {
         if let Some(bar) = self.live.forming(series).await {
             return Ok(Some(bar.range.open()));
         }
+        let is_forming = |open: &Timestamp| !session.bounds_of(series.interval, *open).is_over(now);
+        let kept = self.live.kept(series).await?.map(|bar| bar.stored.open_time);
+        if let Some(open) = kept.filter(is_forming) {
+            return Ok(Some(open));
+        }
         let newest = self.database.bars().newest(series).await?;
         let open = newest.filter(|bar| !bar.is_final()).map(|bar| bar.open_time);
-        Ok(open.filter(|open| !session.bounds_of(series.interval, *open).is_over(now)))
+        Ok(open.filter(is_forming))
     }
 }
 

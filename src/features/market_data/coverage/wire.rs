@@ -1,5 +1,7 @@
 //! Protobuf to query and command, segments to protobuf.
 
+use jiff::Timestamp;
+
 use super::{CoverageSegments, GapRepair, GetCoverage, RepairGaps};
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::domain::coverage::{CoverageReason, Segment, TimeRange};
@@ -48,9 +50,14 @@ fn stretch(
 ) -> Result<(Series, TimeRange), InvalidFields> {
     let mut violations = FieldViolations::default();
     let series = violations.series(symbol, interval);
-    for (field, given) in [("start_time", start.is_some()), ("end_time", end.is_some())] {
-        if !given {
-            violations.push(field, "is required");
+    for (field, given) in [("start_time", start), ("end_time", end)] {
+        match given {
+            None => violations.push(field, "is required"),
+            // Elsewhere the last time stands for those behind it; here the answer names its ends.
+            Some(time) if time.seconds > Timestamp::MAX.as_second() => {
+                violations.push(field, "must be 9999-12-30T22:00:00Z at the latest");
+            }
+            Some(_) => {}
         }
     }
     let (start, end) = violations.range(start, end);
@@ -72,5 +79,22 @@ fn segment(segment: Segment) -> pb::Segment {
         end_time: Some(timestamp(segment.range.close())),
         reason: reason.into(),
         bar_count: count(segment.bar_count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::error::Coded as _;
+
+    #[test]
+    fn a_range_that_the_answer_could_not_name_is_refused() {
+        let last = Timestamp::MAX.as_second();
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let daily = pb::Interval::Interval1d.into();
+        let read = |end| stretch("NYSE:IBM", daily, time(0), time(end));
+        assert_eq!(read(last).unwrap().1.close().as_second(), last);
+        let violations = read(last + 1).unwrap_err().violations();
+        assert_eq!((violations.len(), violations[0].field.as_str()), (1, "end_time"));
     }
 }

@@ -13,7 +13,8 @@ use crate::domain::job::JobOutcome;
 use crate::domain::shared::{DomainEvent, EventPayload};
 use crate::features::market_data::coverage::GapRepairs;
 
-/// How far back is looked for what was missed.
+/// How far back is looked for what was missed, by the machine's clock: a repair fetches all from the
+/// oldest gap on, and what the provider no longer has would be asked for every night.
 const BACK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Outages of many symbols are told one after the other: this long is waited for the others.
 const SETTLE: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
-//! Fetches the newest bars of every series that was ever synced.
+//! Fetches the newest bars of every series that was ever synced. One whose syncs have all failed,
+//! such as a mistyped symbol's, is none.
 
 use std::collections::HashSet;
 
@@ -9,6 +10,7 @@ use super::JobReport;
 use crate::common::error::with_causes;
 use crate::domain::job::JobOutcome;
 use crate::domain::shared::{Interval, Series, Symbol};
+use crate::domain::sync::SyncStatus;
 use crate::features::market_data::sync::{SyncError, SyncService};
 use crate::infrastructure::interfaces::HistoryDepth;
 use crate::infrastructure::persistence::{Database, DatabaseError, SymbolFilter, SyncStatusFilter};
@@ -58,11 +60,13 @@ impl SyncTracked {
             let page = statuses.list(&filter, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(tracked) };
             after = Some(last.series.clone());
-            let wanted = |series: &Series| {
-                self.interval.is_none_or(|interval| series.interval == interval)
+            let wanted = |status: &SyncStatus| {
+                let series = &status.series;
+                status.was_ever_synced()
+                    && self.interval.is_none_or(|interval| series.interval == interval)
                     && !inactive.contains(&series.symbol)
             };
-            tracked.extend(page.into_iter().map(|status| status.series).filter(wanted));
+            tracked.extend(page.into_iter().filter(wanted).map(|status| status.series));
         }
     }
 

@@ -38,8 +38,8 @@ async fn require_synced(database: &Database, series: &Series) -> Result<(), Read
         return Ok(());
     }
     let status = database.sync_statuses().get(series).await?;
-    match status.and_then(|status| status.last_sync_at) {
-        Some(_) => Ok(()),
-        None => Err(ReadError::NotSynced(series.clone())),
+    if status.as_ref().is_some_and(|status| status.last_sync_at.is_some()) {
+        return Ok(());
     }
+    Err(ReadError::not_synced(series.clone(), status))
 }

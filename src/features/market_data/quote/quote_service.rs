@@ -23,10 +23,11 @@ use super::pace::StreamPace;
 use super::queries::NamedQuote;
 use super::stream_quotes::SequencedQuote;
 use super::watched::StreamWatch;
-use super::{Connection, QuoteError, wire};
+use super::{Connection, QuoteError, snapshot_codec, wire};
+use crate::common::health::SwitchedOff;
 use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
-use crate::domain::ohlcv::services::BarRules;
+use crate::domain::ohlcv::services::{BarManager, BarRules};
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::{Announcer, CoverageLedger, FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
@@ -42,6 +43,9 @@ const TURNS: usize = 64;
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a reader of stored bars waits for the one that is forming.
 const FORMING_WITHIN: Duration = Duration::from_secs(1);
+
+/// What health says of a feed that nobody started.
+const STOPPED: &str = "the feed is stopped: FEED_AUTOSTART is false, or somebody called StopFeed; StartFeed starts it";
 
 /// How the feed behaves.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +141,11 @@ impl QuoteService {
         drop(parts.lifecycle.spawn("stream watch", watch));
         parts.live.set_forming(service.clone());
         let lifecycle = parts.lifecycle.clone();
-        let task = FeedTask::new(parts, options, hub, received, given_up).await?;
+        let mut task = FeedTask::new(parts, options, hub, received, given_up).await?;
+        if options.autostart {
+            // Before anybody can ask how the feed is.
+            task.start();
+        }
         drop(lifecycle.spawn("feed", Box::pin(task.run())));
         Ok(service)
     }
@@ -164,11 +172,13 @@ impl QuoteService {
         observe_queue("feed_commands", commands.max_capacity(), commands.capacity());
     }
 
-    /// An error where the feed should deliver and does not.
-    pub fn health(&self) -> Result<(), FeedTrouble> {
+    /// An error where the feed should deliver and does not; a reason where it is stopped.
+    pub fn health(&self) -> Result<SwitchedOff, FeedTrouble> {
         let feed = self.status();
-        let trouble = feed.refused || feed.connection == Connection::Reconnecting;
-        if trouble { Err(FeedTrouble(feed.last_error.unwrap_or_default())) } else { Ok(()) }
+        if feed.refused || feed.connection == Connection::Reconnecting {
+            return Err(FeedTrouble(feed.last_error.unwrap_or_default()));
+        }
+        Ok((feed.connection == Connection::Stopped).then_some(STOPPED))
     }
 
     /// Follows `symbol` until told otherwise.
@@ -339,6 +349,22 @@ impl FormingBars for QuoteService {
         let ask = timeout(FORMING_WITHIN, self.forming_bar(series.clone()));
         // A feed that has no time to answer, or stops, has none to tell.
         async { ask.await.ok()?.ok().flatten() }.boxed()
+    }
+
+    fn kept<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Result<Option<Bar>, DatabaseError>> {
+        let symbol = &series.symbol;
+        let kept = async {
+            let bytes = self.database.feed_state().get(symbol).await?;
+            let kept = bytes.as_deref().and_then(snapshot_codec::decode);
+            let Some(kept) = kept.filter(|kept| kept.snapshot.symbol == *symbol) else {
+                return Ok(None);
+            };
+            let session = self.sessions.of(symbol).await?;
+            let mut manager = BarManager::new(BarRules::default());
+            let id = manager.restore(&kept.snapshot, &session, &[]);
+            Ok(manager.forming(id, series.interval))
+        };
+        kept.boxed()
     }
 }
 

@@ -26,6 +26,6 @@ pub(super) struct GetSyncStatusHandler {
 impl Handler<GetSyncStatus> for GetSyncStatusHandler {
     async fn handle(&self, query: GetSyncStatus) -> Result<SyncStatus, ReadError> {
         let status = self.database.sync_statuses().get(&query.series).await?;
-        status.ok_or(ReadError::NotSynced(query.series))
+        status.ok_or_else(|| ReadError::not_synced(query.series, None))
     }
 }

@@ -3,6 +3,7 @@
 mod get_health;
 mod get_server_info;
 mod get_sync_status;
+mod limits;
 mod list_sync_statuses;
 mod wire;
 

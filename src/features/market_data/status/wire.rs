@@ -1,11 +1,8 @@
 //! Protobuf to queries, statuses to protobuf.
 
+use super::limits::limits;
 use super::{
     GetHealth, GetServerInfo, GetSyncStatus, Health, ListSyncStatuses, ServerInfo, SyncStatusPage,
-};
-use crate::common::constants::{
-    DEFAULT_BARS_LIMIT, DEFAULT_CHUNK_SIZE, DEFAULT_PAGE_SIZE, MAX_BARS_LIMIT, MAX_CHUNK_SIZE,
-    MAX_PAGE_SIZE, MAX_SEARCH_LIMIT, MAX_SYNC_BAR_COUNT,
 };
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::common::health::{DependencyReport, HealthState};
@@ -21,18 +18,6 @@ use crate::proto::v1 as pb;
 
 /// This build's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Every limit of the API, as `GetServerInfo` tells them.
-const LIMITS: &[(&str, i32)] = &[
-    ("sync.bar_count.max", MAX_SYNC_BAR_COUNT),
-    ("get_bars.limit.default", DEFAULT_BARS_LIMIT),
-    ("get_bars.limit.max", MAX_BARS_LIMIT),
-    ("search_symbols.limit.max", MAX_SEARCH_LIMIT),
-    ("export_bars.chunk_size.default", DEFAULT_CHUNK_SIZE),
-    ("export_bars.chunk_size.max", MAX_CHUNK_SIZE),
-    ("list.page_size.default", DEFAULT_PAGE_SIZE),
-    ("list.page_size.max", MAX_PAGE_SIZE),
-];
 
 impl TryFrom<pb::GetSyncStatusRequest> for GetSyncStatus {
     type Error = InvalidFields;
@@ -115,8 +100,6 @@ impl From<pb::GetServerInfoRequest> for GetServerInfo {
 
 impl From<ServerInfo> for pb::GetServerInfoResponse {
     fn from(server: ServerInfo) -> Self {
-        let limit =
-            |(name, value): &(&str, i32)| pb::Limit { name: (*name).to_owned(), value: *value };
         Self {
             version: VERSION.to_owned(),
             engines: Some(pb::Engines {
@@ -125,7 +108,9 @@ impl From<ServerInfo> for pb::GetServerInfoResponse {
                 provider: server.provider.to_owned(),
             }),
             intervals: Interval::ALL.into_iter().map(interval_info).collect(),
-            limits: LIMITS.iter().map(limit).collect(),
+            limits: limits()
+                .map(|(name, value)| pb::Limit { name: name.to_owned(), value })
+                .collect(),
         }
     }
 }

@@ -50,11 +50,11 @@ impl Handler<DeleteSymbol> for DeleteSymbolHandler {
         } else {
             symbols.get(&symbol).await?
         };
-        if known.is_none() {
-            return Err(SymbolError::Unknown(symbol));
-        }
         let held = self.syncs.hold(&symbol).await?;
         let _held = held.ok_or_else(|| SymbolError::Busy(symbol.clone()))?;
+        if known.is_none() {
+            return self.forget_attempts(symbol).await;
+        }
         self.unsubscribe(&symbol).await?;
         // What has a status is synced by schedule, and would be known again.
         self.database.sync_statuses().delete(&symbol).await?;
@@ -74,6 +74,16 @@ impl Handler<DeleteSymbol> for DeleteSymbolHandler {
 }
 
 impl DeleteSymbolHandler {
+    /// A symbol that never became known: syncs of it have failed, and all that is left of them is
+    /// what their statuses say.
+    async fn forget_attempts(&self, symbol: Symbol) -> Result<(), SymbolError> {
+        if self.database.sync_statuses().delete(&symbol).await? == 0 {
+            return Err(SymbolError::Unknown(symbol));
+        }
+        info!(%symbol, "deleted what was said of failed syncs of {symbol}");
+        Ok(())
+    }
+
     async fn unsubscribe(&self, symbol: &Symbol) -> Result<(), SymbolError> {
         match self.quotes.unsubscribe(symbol.clone()).await {
             Ok(_) | Err(QuoteError::NotSubscribed(_)) => Ok(()),

@@ -178,7 +178,11 @@ impl SyncRun {
                 return;
             }
         }
-        error!(%series, "the status of {series} still says syncing; the next start corrects it");
+        error!(
+            %series,
+            "how the sync of {series} ended could not be written down: until its next sync or the \
+             next start, its status and its record may say that it goes on"
+        );
     }
 
     async fn write_outcome(

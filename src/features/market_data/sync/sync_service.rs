@@ -224,7 +224,7 @@ impl SyncService {
         // Held until the end is told: only then another begins.
         let mut slots = Vec::new();
         let outcome = self.perform(&mut task, &mut slots).await;
-        let Task { mut record, progress, .. } = task;
+        let Task { mut record, progress, kept, .. } = task;
         let (outcome, settled) = run.settle(&record.series, outcome).await;
         let state = if outcome.is_ok() { SyncState::Completed } else { SyncState::Error };
         let last = {
@@ -244,7 +244,8 @@ impl SyncService {
         }
         meter.end(&outcome);
         progress.send_replace(last);
-        drop(slots);
+        // Whoever waits until it is written down is told why it was not.
+        drop((kept, slots));
         if !settled {
             run.settle_later(&record, outcome).await;
             self.leave(&record.series, record.sync_id);

@@ -132,7 +132,7 @@ impl TryFrom<pb::ListDeliveriesRequest> for ListDeliveries {
 
     fn try_from(request: pb::ListDeliveriesRequest) -> Result<Self, WebhookError> {
         let mut violations = FieldViolations::default();
-        let id = violations.check("webhook_id", request.webhook_id.parse::<Uuid>());
+        let id = read_webhook_id(&mut violations, &request.webhook_id);
         let page_size = page_size(&mut violations, request.page_size);
         let webhook_id = violations.finish(id)?;
         let position = page_token::decode(&binding(&webhook_id.to_string()), &request.page_token)?;
@@ -207,8 +207,16 @@ fn event_of(announced: &Announced) -> pb::Event {
 
 fn webhook_id(text: &str) -> Result<Uuid, InvalidFields> {
     let mut violations = FieldViolations::default();
-    let id = violations.check("webhook_id", text.parse::<Uuid>());
+    let id = read_webhook_id(&mut violations, text);
     violations.finish(id)
+}
+
+fn read_webhook_id(violations: &mut FieldViolations, text: &str) -> Option<Uuid> {
+    let id = text.parse::<Uuid>().ok();
+    if id.is_none() {
+        violations.push("webhook_id", "must be an id that CreateWebhook or ListWebhooks gave");
+    }
+    id
 }
 
 const fn binding(webhook_id: &str) -> [&str; 2] {

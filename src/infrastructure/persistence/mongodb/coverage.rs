@@ -104,8 +104,9 @@ fn document(record: &CoverageRecord) -> Document {
     let parts = record.parts();
     if let CoverageRecord::Feed { .. } = record {
         document.insert("followed", parts.followed);
-        let heard = parts.heard.map(|heard| DateTime::from_millis(millisecond_before(heard)));
-        document.insert("heard", heard);
+        let date = |time| DateTime::from_millis(millisecond_before(time));
+        document.insert("heard", parts.heard.map(date));
+        document.insert("vouched", parts.vouched.map(date));
         document.insert("connected", list(&parts.connected));
         document.insert("down", list(&parts.down));
     } else {
@@ -131,10 +132,13 @@ fn read(document: &Document) -> Result<CoverageRecord, DatabaseError> {
     let symbol = Symbol::new(exchange, code).map_err(|error| corrupt(&error.to_string()))?;
     let ranges =
         |name| read_list(document, name).ok_or_else(|| corrupt("its stretches cannot be read"));
-    let heard = document.get_datetime("heard").ok().copied();
-    let heard = heard.and_then(|heard| Timestamp::from_millisecond(heard.timestamp_millis()).ok());
+    let time = |name| {
+        let time = document.get_datetime(name).ok()?;
+        Timestamp::from_millisecond(time.timestamp_millis()).ok()
+    };
     let parts = StoredParts {
-        heard,
+        heard: time("heard"),
+        vouched: time("vouched"),
         followed: document.get_bool("followed").unwrap_or_default(),
         asked: ranges("asked")?,
         connected: ranges("connected")?,

@@ -73,12 +73,12 @@ impl SyncStatuses {
         self.0.run(DEADLINE, put).await
     }
 
-    pub(in super::super) async fn delete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+    pub(in super::super) async fn delete(&self, symbol: &Symbol) -> Result<u64, DatabaseError> {
         let collection = self.0.documents(COLLECTION);
         let filter = doc! { "symbol": symbol.code(), "exchange": symbol.exchange() };
         let delete = async move {
             let done = collection.delete_many(filter).await;
-            done.map(|_| ()).map_err(|error| database_error(&error))
+            done.map(|done| done.deleted_count).map_err(|error| database_error(&error))
         };
         self.0.run(DEADLINE, delete).await
     }

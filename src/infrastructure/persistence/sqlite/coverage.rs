@@ -127,6 +127,7 @@ fn into_record(row: CoverageRow) -> Result<CoverageRecord, DatabaseError> {
     let heard = heard.map(Timestamp::from_millisecond).transpose();
     let damaged = || corrupt("its stretches cannot be read");
     let parts = StoredParts {
+        vouched: None,
         followed,
         heard: heard.map_err(|error| corrupt(&error.to_string()))?,
         asked: asked.ok_or_else(damaged)?,

@@ -80,13 +80,13 @@ impl SyncStatuses {
             .await
     }
 
-    pub(in super::super) async fn delete(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
+    pub(in super::super) async fn delete(&self, symbol: &Symbol) -> Result<u64, DatabaseError> {
         let symbol = symbol.clone();
         self.0
             .write(move |connection| {
                 let sql = "DELETE FROM sync_status WHERE exchange = ?1 AND symbol = ?2";
                 let deleted = connection.execute(sql, [symbol.exchange(), symbol.code()]);
-                deleted.map(|_| ()).map_err(database_error)
+                deleted.map(|rows| rows as u64).map_err(database_error)
             })
             .await
     }

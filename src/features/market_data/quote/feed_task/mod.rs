@@ -198,9 +198,6 @@ impl FeedTask {
 
     /// Serves until the service stops; then keeps what is forming.
     pub(super) async fn run(mut self) {
-        if self.options.autostart {
-            self.start();
-        }
         let stopping = self.parts.lifecycle.token();
         let mut copy = interval(COPY_EVERY);
         let mut snapshot = interval(SNAPSHOT_EVERY);
@@ -274,7 +271,7 @@ impl FeedTask {
     }
 
     /// Connects once something is followed. Starting after a refusal tries again.
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         if self.started && self.link.is_some() {
             return;
         }

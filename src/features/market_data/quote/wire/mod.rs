@@ -18,7 +18,7 @@ use super::queries::{
 };
 use super::stream_bars::{BarCursor, BarsFrom, StreamBars};
 use super::stream_quotes::{SequencedQuote, StreamQuotes};
-use crate::common::constants::MAX_STREAM_SYMBOLS;
+use crate::common::constants::{MAX_CONFLATE, MAX_STREAM_SYMBOLS};
 use crate::common::error::{FieldViolations, InvalidFields};
 use crate::domain::ohlcv::Bar;
 use crate::domain::quote::Quote;
@@ -28,9 +28,6 @@ use crate::features::market_data::wire::{
 };
 use crate::proto::v1 as pb;
 use crate::proto::v1::stream_bars_request;
-
-/// Longest conflation of quotes.
-const MAX_CONFLATE: Duration = Duration::from_mins(1);
 
 macro_rules! without_fields {
     ($($request:ident => $ours:ident),+ $(,)?) => {

@@ -126,6 +126,7 @@ pub(super) fn coverage_schema() -> Document {
         doc! {
             "symbol": text(), "exchange": text(), "interval": text(),
             "followed": { "bsonType": "bool" }, "heard": optional("date"),
+            "vouched": optional("date"),
             "asked": &stretches, "connected": &stretches, "down": &stretches,
         },
     )
