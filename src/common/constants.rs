@@ -13,7 +13,7 @@ pub const COLLECTION_SYNC_STATUS: &str = "sync_status";
 
 // CACHE KEYS: each is followed by a colon and the parts that its function joins.
 
-/// A series' cached query: `ohlcv:{symbol}:{exchange}:{interval}:g{generation}:{query}`.
+/// A series' cached query: `ohlcv:{symbol}:{exchange}:{interval}:g{generation}.{epoch}:{query}`.
 pub const CACHE_PREFIX_OHLCV: &str = "ohlcv";
 /// A series' generation: `ohlcv:generation:{symbol}:{exchange}:{interval}`.
 pub const CACHE_PREFIX_OHLCV_GENERATION: &str = "ohlcv:generation";

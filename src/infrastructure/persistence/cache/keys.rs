@@ -47,7 +47,7 @@ pub const EPOCH: &str = "ohlcv:epoch";
 /// Where the encoded answer to `query` is kept, as of `epoch` and `generation`.
 pub fn bars(series: &Series, epoch: &str, generation: &str, query: &str) -> String {
     format!(
-        "ohlcv:{}:{}:{}:e{epoch}:g{generation}:{query}",
+        "ohlcv:{}:{}:{}:g{generation}.{epoch}:{query}",
         series.symbol.code(),
         series.symbol.exchange(),
         series.interval
@@ -73,7 +73,7 @@ mod tests {
     fn keys_are_what_operators_look_for() {
         let series = Series::new(Symbol::parse("NASDAQ:AAPL").unwrap(), Interval::Mo1);
         assert_eq!(generation(&series), "ohlcv:generation:AAPL:NASDAQ:1M");
-        assert_eq!(bars(&series, "5", "7", "q"), "ohlcv:AAPL:NASDAQ:1M:e5:g7:q");
+        assert_eq!(bars(&series, "5", "7", "q"), "ohlcv:AAPL:NASDAQ:1M:g7.5:q");
         assert_eq!(latest_quote(&series.symbol), "quote:latest:NASDAQ:AAPL");
         assert_eq!(current_bar(&series), "bar:current:NASDAQ:AAPL:1M");
         let scope = |principal: &str, key: &str| Scope {
