@@ -13,21 +13,11 @@ pub const COLLECTION_SYNC_STATUS: &str = "sync_status";
 
 // CACHE KEYS: each is followed by a colon and the parts that its function joins.
 
-/// A series' cached query: `ohlcv:{symbol}:{exchange}:{interval}:g{generation}.{epoch}:{query}`.
-pub const CACHE_PREFIX_OHLCV: &str = "ohlcv";
-/// A series' generation: `ohlcv:generation:{symbol}:{exchange}:{interval}`.
-pub const CACHE_PREFIX_OHLCV_GENERATION: &str = "ohlcv:generation";
-/// What a generation says while its series is being written: readers neither read nor fill the cache.
-pub const CACHE_GENERATION_WRITING: &str = "writing";
 /// A caller's calls: `rate_limit:{principal}`.
 pub const CACHE_PREFIX_RATE_LIMIT: &str = "rate_limit";
 
 // TTLS
 
-/// How long a cached query lives.
-pub const TTL_OHLCV: Duration = Duration::from_mins(5);
-/// How long `writing` lives: what a crash between its two sets costs.
-pub const TTL_OHLCV_GENERATION_WRITING: Duration = Duration::from_mins(1);
 /// How long an idempotency key stands for one request and its answer.
 pub const TTL_IDEMPOTENCY: Duration = Duration::from_hours(24);
 
@@ -210,5 +200,3 @@ pub const HEALTH_FEED: &str = "feed";
 pub const HEALTH_JOBS: &str = "jobs";
 /// The health name of the cache.
 pub const HEALTH_CACHE: &str = "cache";
-/// The provider that bars come from, as it is stored.
-pub const PROVIDER_TRADINGVIEW: &str = "tradingview";
