@@ -83,6 +83,12 @@ async fn an_old_connection_takes_no_new_calls_and_keeps_its_open_ones() {
     }
 }
 
+/// The head of a call.
+fn head() -> http::Request<()> {
+    let call = http::Request::post(format!("http://test{GET_HEALTH}"));
+    call.header("content-type", "application/grpc").body(()).unwrap()
+}
+
 /// A call whose message is `sent` so far.
 struct Unfinished {
     answer: h2::client::ResponseFuture,
@@ -94,11 +100,7 @@ impl Unfinished {
         let socket = TcpStream::connect(server.address).await.unwrap();
         let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
         drop(tokio::spawn(connection));
-        let request = http::Request::post(format!("http://test{GET_HEALTH}"))
-            .header("content-type", "application/grpc")
-            .body(())
-            .unwrap();
-        let (answer, mut body) = client.send_request(request, false).unwrap();
+        let (answer, mut body) = client.send_request(head(), false).unwrap();
         body.send_data(Bytes::from_static(sent), false).unwrap();
         Self { answer, body }
     }
@@ -146,11 +148,7 @@ async fn an_answer_that_nobody_reads_is_dropped() {
         .await
         .unwrap();
     drop(tokio::spawn(connection));
-    let request = http::Request::post(format!("http://test{GET_HEALTH}"))
-        .header("content-type", "application/grpc")
-        .body(())
-        .unwrap();
-    let (answer, mut body) = client.send_request(request, false).unwrap();
+    let (answer, mut body) = client.send_request(head(), false).unwrap();
     body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
     let started = Instant::now();
     let mut answer = answer.await.unwrap().into_body();
