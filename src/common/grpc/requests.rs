@@ -128,3 +128,43 @@ async fn end(due: Option<Instant>, draining: CancellationToken) -> CallError {
         () = overdue => CallError::Unfinished,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+    use std::io;
+    use std::pin::pin;
+
+    use bytes::Bytes;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    /// Its caller is gone.
+    struct Broken;
+
+    impl Body for Broken {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            Poll::Ready(Some(Err(io::Error::other("reset"))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_breaks_off_is_no_fault_of_ours() {
+        let read = service_fn(|request: Request<RequestBody<Broken>>| async {
+            let mut body = pin!(request.into_body());
+            let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
+            Ok::<_, Infallible>(frame.unwrap().unwrap_err())
+        });
+        let layer = RequestsLayer::new(Methods::default(), CancellationToken::new());
+        let status = layer.layer(read).oneshot(Request::new(Broken)).await.unwrap();
+        assert_eq!(status.code(), tonic::Code::Cancelled);
+    }
+}
