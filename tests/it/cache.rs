@@ -27,8 +27,9 @@ async fn memory() -> Cache {
     Cache::connect(CacheConfig::Memory).await.unwrap()
 }
 
+/// A database of its own: who starts to use one makes what others keep there unreachable.
 async fn redis() -> Cache {
-    connect(&servers::redis_url().await).await
+    connect(&servers::own_redis_url().await).await
 }
 
 async fn connect(url: &str) -> Cache {

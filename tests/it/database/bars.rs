@@ -22,6 +22,7 @@ on_both_engines!(
     a_higher_revision_replaces_and_others_are_ignored,
     a_final_bar_replaces_a_forming_one_and_never_the_reverse,
     a_bar_of_unknown_finality_gives_way,
+    bars_of_one_time_are_written_one_after_the_other,
     writers_of_one_range_leave_the_highest_revision_of_each_bar,
     two_writers_may_insert_the_same_bars,
     the_summary_counts_final_bars_only,
@@ -161,6 +162,24 @@ async fn a_bar_of_unknown_finality_gives_way(store: &Store) {
         write(&store.database, &series, &updated([by])).await;
         assert_eq!(all(&store.database, &series).await, [by]);
         store.database.bars().delete(&series, &[time(0)]).await.unwrap();
+    }
+}
+
+async fn bars_of_one_time_are_written_one_after_the_other(store: &Store) {
+    let series = series("NASDAQ:AAPL", Interval::M1);
+    let (first, second, last) = (forming(0, 1.0), unknown(0, 2.0), forming(0, 3.0));
+    for (bars, expected) in [
+        (vec![first, second, last], last),
+        (vec![first, last, second], second),
+        (vec![last, closed(0, 4.0), first, closed(0, 5.0), second], closed(0, 4.0)),
+        ((1..20).map(|number| revision(0, 6.0, number)).collect(), revision(0, 6.0, 19)),
+    ] {
+        for diff in [inserted(bars.clone()), updated(bars)] {
+            write(&store.database, &series, &inserted([unknown(0, 7.0)])).await;
+            write(&store.database, &series, &diff).await;
+            assert_eq!(all(&store.database, &series).await, [expected]);
+            store.database.bars().delete(&series, &[time(0)]).await.unwrap();
+        }
     }
 }
 

@@ -63,9 +63,8 @@ impl Ohlcv {
         at: Timestamp,
     ) -> Result<(), DatabaseError> {
         let write = Write::new(self, series, DateTime::from_millis(millisecond_before(at)));
-        let (mut inserted, mut updated) = (diff.inserted.clone(), diff.updated.clone());
+        let (mut inserted, updated) = (diff.inserted.clone(), diff.updated.clone());
         inserted.sort_by_key(|bar| bar.open_time);
-        updated.sort_by_key(|bar| bar.open_time);
         self.engine
             .finish(async move {
                 let mut unsettled = Vec::new();
@@ -122,6 +121,7 @@ impl Write {
 
     /// Stores bars whose keys exist, or may: reads what is there and replaces what gives way.
     pub(super) async fn settle(&self, mut bars: Vec<StoredBar>) -> Result<(), DatabaseError> {
+        one_of_each_key(&mut bars);
         for _ in 0..ROUNDS {
             let mut left = Vec::new();
             for chunk in bars.chunks(UPDATES) {
@@ -221,6 +221,20 @@ impl Found {
         stored.finality_unknown = self.finality_unknown;
         stored
     }
+}
+
+/// Leaves what would be stored of bars with one key, written one after the other. Two of them in one
+/// command would race, and two that give way to each other for ever.
+fn one_of_each_key(bars: &mut Vec<StoredBar>) {
+    // Stable: the later of two stays the later.
+    bars.sort_by_key(|bar| bar.open_time);
+    bars.dedup_by(|later, kept| {
+        let is_same = later.open_time == kept.open_time;
+        if is_same && later.replaces(kept) {
+            *kept = *later;
+        }
+        is_same
+    });
 }
 
 /// The statement that replaces what was `found`, if it still is as it was.
