@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::bar_event::Event;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
@@ -166,8 +168,14 @@ const QUIET: &str = "T:QUIET";
 const LATE: &str = "T:LATE";
 const NOISE: &str = "T:NOISE";
 const AHEAD: &str = "T:AHEAD";
-/// Intervals up to the day.
-const WITHIN_A_DAY: usize = 11;
+
+/// How many intervals have a bar that ends with the trading day that ends at `boundary`: all up to
+/// the day and, at its end, the week or the month.
+fn ending_at(boundary: i64) -> usize {
+    let day = Timestamp::from_second(boundary - 1).unwrap().to_zoned(TimeZone::UTC).date();
+    let (week, month) = (day.weekday() == Weekday::Sunday, day == day.last_of_month());
+    11 + usize::from(week) + usize::from(month)
+}
 
 async fn bars_close_on_time() {
     // The trading day of one symbol ends with the minute, and so do all of its bars up to the day.
@@ -200,7 +208,7 @@ async fn bars_close_on_time() {
     recorder
         .until("a quiet minute closes", |events| {
             let closed = symbols.iter().all(|symbol| is_closed(events, symbol, boundary));
-            (closed && revised(events, LATE, 1, boundary) == WITHIN_A_DAY).then_some(())
+            (closed && revised(events, LATE, 1, boundary) == ending_at(boundary)).then_some(())
         })
         .await;
     each_trade_counted_once(&recorder);
@@ -235,7 +243,7 @@ async fn late_trades_revise(simulator: &TestSimulator, recorder: &mut Recorder, 
     tick(simulator, LATE, boundary - 1, 150.0).await;
     recorder
         .until("a late trade revises", |events| {
-            (revised(events, LATE, 2, boundary) == WITHIN_A_DAY).then_some(())
+            (revised(events, LATE, 2, boundary) == ending_at(boundary)).then_some(())
         })
         .await;
     // Too late: the provider is asked.
@@ -243,7 +251,7 @@ async fn late_trades_revise(simulator: &TestSimulator, recorder: &mut Recorder, 
     tick(simulator, LATE, boundary - 2, 175.0).await;
     recorder
         .until("a trade that is too late is fetched", |events| {
-            (revised(events, LATE, 3, boundary) == WITHIN_A_DAY).then_some(())
+            (revised(events, LATE, 3, boundary) == ending_at(boundary)).then_some(())
         })
         .await;
     for (interval, told) in recorder.told(LATE) {
