@@ -255,6 +255,22 @@ impl WebhookOutbox {
         };
         self.calls.observe("list", Box::pin(work)).await
     }
+
+    /// How the newest deliveries to `webhook_id` ended, at most `limit`, the newest first. What is
+    /// pending says nothing: it may not have been tried.
+    pub async fn ended(
+        &self,
+        webhook_id: Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeliveryState>, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                OutboxEngine::MongoDb(engine) => engine.ended(webhook_id, limit).await,
+                OutboxEngine::Sqlite(engine) => engine.ended(webhook_id, limit).await,
+            }
+        };
+        self.calls.observe("ended", Box::pin(work)).await
+    }
 }
 
 impl DeliveryState {

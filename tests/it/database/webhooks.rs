@@ -20,6 +20,7 @@ on_both_engines!(
     the_oldest_are_forgotten_and_counted,
     what_ended_long_ago_is_forgotten_and_what_waits_is_not,
     deliveries_are_listed_newest_first_page_by_page,
+    how_the_newest_ended_is_told_however_many_wait,
     nothing_is_left_of_a_deleted_webhook,
 );
 
@@ -247,6 +248,28 @@ async fn deliveries_are_listed_newest_first_page_by_page(store: &Store) {
         }
         assert_eq!(listed, expected, "by {limit}");
     }
+}
+
+async fn how_the_newest_ended_is_told_however_many_wait(store: &Store) {
+    use DeliveryState::{Delivered, Failed, Pending};
+    let outbox = store.database.webhook_outbox();
+    let (id, other) = (with_webhook(store).await, with_webhook(store).await);
+    assert!(outbox.ended(id, 9).await.unwrap().is_empty());
+    // The newest ended first: what counts is when they were put.
+    for (put, state) in [(4, Failed), (3, Delivered), (2, Failed), (1, Delivered)] {
+        outbox.put(vec![new(id)], time(put)).await.unwrap();
+        let claimed = outbox.claim(id, lease(10), time(4), 9).await.unwrap();
+        let ended = 20 - put;
+        outbox.settle(vec![settled(&claimed[0], state, ended, ended)]).await.unwrap();
+    }
+    outbox.put((0..150).map(|_| new(id)).collect(), time(9)).await.unwrap();
+    // These were tried and are to be tried again.
+    let tried = outbox.claim(id, lease(10), time(9), 75).await.unwrap();
+    let again = tried.iter().map(|each| settled(each, Pending, 9, 99));
+    outbox.settle(again.collect()).await.unwrap();
+    assert_eq!(outbox.ended(id, 100).await.unwrap(), [Failed, Delivered, Failed, Delivered]);
+    assert_eq!(outbox.ended(id, 3).await.unwrap(), [Failed, Delivered, Failed]);
+    assert!(outbox.ended(other, 9).await.unwrap().is_empty(), "they are another's");
 }
 
 async fn nothing_is_left_of_a_deleted_webhook(store: &Store) {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pocketquant::common::shutdown::Lifecycle;
 use pocketquant::domain::shared::{DomainEvent, EventPayload, EventType, Interval};
 use pocketquant::features::market_data::webhooks::{WebhookPace, WebhookService};
@@ -28,6 +28,7 @@ on_both_engines!(
     bars_that_left_the_log_are_counted,
     what_waits_for_a_disabled_webhook_is_left_alone,
     after_a_failure_one_event_at_a_time_is_sent,
+    an_event_that_fails_while_many_wait_disables_no_webhook_that_took_others,
 );
 
 /// A webhook that nothing can be sent to: its address may not be called.
@@ -80,15 +81,18 @@ async fn until<F: Future<Output = bool>>(what: &str, is_it: impl Fn() -> F) {
 }
 
 async fn put(store: &Store, webhook_id: Uuid, count: usize) -> Vec<NewDelivery> {
-    let new = |_| NewDelivery {
+    let deliveries: Vec<NewDelivery> = (0..count).map(|_| delivery(webhook_id)).collect();
+    store.database.webhook_outbox().put(deliveries.clone(), time(1)).await.unwrap();
+    deliveries
+}
+
+fn delivery(webhook_id: Uuid) -> NewDelivery {
+    NewDelivery {
         webhook_id,
         event_id: Uuid::now_v7(),
         event_type: EventType::FeedUp,
         body: Bytes::from_static(b"{}"),
-    };
-    let deliveries: Vec<NewDelivery> = (0..count).map(new).collect();
-    store.database.webhook_outbox().put(deliveries.clone(), time(1)).await.unwrap();
-    deliveries
+    }
 }
 
 async fn log(store: &Store, bars: std::ops::Range<i64>, at: i64) {
@@ -200,4 +204,33 @@ async fn after_a_failure_one_event_at_a_time_is_sent(store: &Store) {
     until("put", || async { pending(store, hook).await == 4 }).await;
     // Of the three, nobody has two in hand.
     assert!(outbox.size(hook).await.unwrap().due.unwrap() <= Timestamp::now());
+}
+
+async fn an_event_that_fails_while_many_wait_disables_no_webhook_that_took_others(store: &Store) {
+    let hook = webhook(store, true).await;
+    let events = put(store, hook, 2).await;
+    let settled = |new: &NewDelivery, state| Settled {
+        webhook_id: hook,
+        event_id: new.event_id,
+        state,
+        at: time(2),
+        next_attempt_at: time(2),
+        status: None,
+        error: String::new(),
+    };
+    let tried = [(&events[0], DeliveryState::Delivered), (&events[1], DeliveryState::Pending)];
+    let outbox = store.database.webhook_outbox();
+    outbox.settle(tried.map(|(event, state)| settled(event, state)).to_vec()).await.unwrap();
+    // As many newer ones as are looked at, and more; none of them is tried.
+    let later = Timestamp::now() + SignedDuration::from_hours(1);
+    outbox.put((0..150).map(|_| delivery(hook)).collect(), later).await.unwrap();
+
+    let running = serve(store);
+    let has_failed = async || {
+        let oldest = outbox.ended(hook, 9).await.unwrap();
+        oldest.contains(&DeliveryState::Failed)
+    };
+    until("tried to the end", || async { has_failed().await }).await;
+    assert_eq!(store.database.webhooks().list().await.unwrap()[0].disabled, None);
+    stop(running).await;
 }

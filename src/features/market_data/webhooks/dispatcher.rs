@@ -27,12 +27,13 @@ use crate::infrastructure::webhooks::{Attempt, FailureKind, Message};
 const AT_ONCE: usize = 128;
 /// How long what is being sent may take when the service stops; what takes longer is sent again.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-/// Where none of the newest deliveries was taken, one that has failed disables the webhook.
+/// Where none of the newest deliveries that ended was taken, one that has failed disables the
+/// webhook.
 const NEWEST: u32 = 100;
 /// What a webhook that answers 410 is disabled for.
 const GONE: &str = "it answered 410 (Gone)";
 /// What a webhook that takes nothing is disabled for.
-const DEAD: &str = "an event was tried to the end, and none of the newest was taken";
+const DEAD: &str = "an event was tried to the end, and none of the newest that ended was taken";
 
 /// A try that ended.
 struct Sent {
@@ -264,12 +265,11 @@ impl Dispatcher {
         }
     }
 
-    /// Whether a webhook took none of what it was sent last.
+    /// Whether a webhook took none of what it was sent last. What waits is no sign of that.
     async fn is_dead(&mut self, id: Uuid) -> bool {
         let outbox = self.service.database().webhook_outbox();
-        let newest = outbox.list(id, None, NEWEST).await;
-        let taken = |each: &Delivery| each.state == DeliveryState::Delivered;
-        newest.is_ok_and(|newest| !newest.iter().any(taken))
+        let newest = outbox.ended(id, NEWEST).await;
+        newest.is_ok_and(|newest| !newest.contains(&DeliveryState::Delivered))
             && !self
                 .unsettled
                 .iter()

@@ -168,9 +168,12 @@ impl WebhookOutbox {
         let webhooks = self.0.documents(webhooks::COLLECTION);
         let trim = async move {
             let id = webhook_id.to_string();
-            let of = |state: Document| doc! { "webhook_id": &id, "state": state };
-            remove(&collection, of(doc! { "$ne": "pending" }), ended).await?;
-            let dropped = remove(&collection, of(doc! { "$eq": "pending" }), pending).await?;
+            let of = |mut which: Document| {
+                which.insert("webhook_id", &id);
+                which
+            };
+            remove(&collection, of(has_ended()), ended).await?;
+            let dropped = remove(&collection, of(doc! { "state": "pending" }), pending).await?;
             if dropped > 0 {
                 let counted = doc! { "$inc": { "dropped": number(dropped) } };
                 webhooks.update_one(doc! { "_id": &id }, counted).await?;
@@ -217,6 +220,31 @@ impl WebhookOutbox {
         let found: Vec<Document> = self.0.run(DEADLINE, list).await?;
         found.iter().map(read).collect()
     }
+
+    pub(in super::super) async fn ended(
+        &self,
+        webhook_id: Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeliveryState>, DatabaseError> {
+        let collection = self.0.documents(COLLECTION);
+        let mut ended = has_ended();
+        ended.insert("webhook_id", webhook_id.to_string());
+        let list = async move {
+            let found = collection.find(ended).sort(doc! { "created_at": -1, "event_id": -1 });
+            let found = found.projection(doc! { "state": 1 }).limit(i64::from(limit));
+            let found = found.max_time(DEADLINE).await.map_err(|error| database_error(&error))?;
+            found.try_collect().await.map_err(|error| database_error(&error))
+        };
+        let found: Vec<Document> = self.0.run(DEADLINE, list).await?;
+        let corrupt = |error| DatabaseError::corrupt(COLLECTION, webhook_id.to_string(), error);
+        let state = |each: &Document| each.get_str("state").unwrap_or_default().parse();
+        found.iter().map(|each| state(each).map_err(corrupt)).collect()
+    }
+}
+
+/// The deliveries that are not pending, in the words of the index of these.
+pub(super) fn has_ended() -> Document {
+    doc! { "ended_at": { "$type": "date" } }
 }
 
 /// Inserts what is not there yet.

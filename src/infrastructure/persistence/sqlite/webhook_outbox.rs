@@ -174,6 +174,28 @@ impl WebhookOutbox {
             })
             .await
     }
+
+    pub(in super::super) async fn ended(
+        &self,
+        webhook_id: Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeliveryState>, DatabaseError> {
+        self.0
+            .read(move |connection| {
+                let sql = "SELECT state FROM webhook_outbox \
+                     WHERE webhook_id = ?1 AND state <> 'pending' \
+                     ORDER BY created_at DESC, event_id DESC LIMIT ?2";
+                let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
+                let row = params![webhook_id.to_string(), limit];
+                let states = statement
+                    .query_map(row, |row| row.get::<_, String>(0))
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .map_err(database_error)?;
+                let corrupt = |error| DatabaseError::corrupt(TABLE, webhook_id.to_string(), error);
+                states.iter().map(|state| state.parse().map_err(corrupt)).collect()
+            })
+            .await
+    }
 }
 
 fn insert(
