@@ -161,7 +161,7 @@ impl Dispatcher {
     async fn tidied(&mut self, id: Uuid) -> Result<OutboxSize, DatabaseError> {
         let outbox = self.service.database().webhook_outbox();
         let untidy = self.endpoints.get_mut(&id).map(|each| std::mem::take(&mut each.is_untidy));
-        let size = outbox.size(id).await?;
+        let size = outbox.size(id, Timestamp::now()).await?;
         if untidy != Some(true) && size.pending <= u64::from(MAX_WAITING_EVENTS) {
             return Ok(size);
         }
@@ -184,7 +184,7 @@ impl Dispatcher {
         let (lease, limit) = (self.service.lease(), u32::try_from(room).unwrap_or(u32::MAX));
         let claimed = outbox.claim(id, lease, Timestamp::now(), limit).await?;
         if claimed.len() < room {
-            let due = outbox.size(id).await?.due;
+            let due = outbox.size(id, Timestamp::now()).await?.due;
             endpoint.look_at = due.map(|due| Instant::now() + until(due));
         }
         endpoint.is_untidy |= !claimed.is_empty();
@@ -239,10 +239,11 @@ impl Dispatcher {
 
     /// How a delivery stands after a try.
     fn settled(&self, delivery: &Delivery, attempt: &Attempt) -> Settled {
-        let now = Timestamp::now();
+        let (now, attempts) = (Timestamp::now(), delivery.attempts.saturating_add(1));
         let settled = |state, status, error: &str| Settled {
             webhook_id: delivery.webhook_id,
             event_id: delivery.event_id,
+            attempt: attempts,
             state,
             at: now,
             next_attempt_at: now,
@@ -253,7 +254,6 @@ impl Dispatcher {
             Attempt::Taken { status } => settled(DeliveryState::Delivered, Some(*status), ""),
             Attempt::Gone => settled(DeliveryState::Failed, Some(410), GONE),
             Attempt::Failed(failure) => {
-                let attempts = delivery.attempts.saturating_add(1);
                 let wait = self.service.pace().wait(attempts, failure.retry_after);
                 let Some(wait) = wait else {
                     return settled(DeliveryState::Failed, failure.status, &failure.error);
