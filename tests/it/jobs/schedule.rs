@@ -431,7 +431,7 @@ async fn services_that_share_a_database_run_each_instant_once() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(LONG, interrupted).await.unwrap(), [JOB]);
+    assert_eq!(timeout(LONG, interrupted).await.unwrap(), [JOB]);
     assert_eq!(outcome(&end_of(database, begun[0].run_id).await), JobOutcome::Interrupted);
     while scene.at_once.load(Ordering::SeqCst) > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
