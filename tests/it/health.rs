@@ -27,8 +27,14 @@ struct Probe(HealthClient<Channel>);
 
 impl Probe {
     async fn check(&mut self, name: &str) -> i32 {
-        let request = HealthCheckRequest { service: name.to_owned() };
-        timeout(AT_ONCE, self.0.check(request)).await.expect(name).unwrap().into_inner().status
+        let request = || HealthCheckRequest { service: name.to_owned() };
+        // Who waits for a frozen server waits each time.
+        for _ in 0..2 {
+            if let Ok(answer) = timeout(AT_ONCE, self.0.check(request())).await {
+                return answer.unwrap().into_inner().status;
+            }
+        }
+        timeout(AT_ONCE, self.0.check(request())).await.expect(name).unwrap().into_inner().status
     }
 
     async fn watch(&mut self, name: &str) -> Streaming<HealthCheckResponse> {

@@ -1,6 +1,7 @@
 //! Limits on calls and streams, over the wire.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -162,10 +163,13 @@ async fn sharing(redis: &str, limits: &[(&str, &str)]) -> (Server, Server, [temp
     (one, other, folders)
 }
 
-fn said(server: &Server, text: &str) -> bool {
-    server.lines().iter().any(|line| line.contains(text))
+/// Whether a line of the log says so, of those behind the first `known`.
+fn said(server: &Server, known: usize, text: &str) -> bool {
+    server.lines().iter().skip(known).any(|line| line.contains(text))
 }
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(2);
 const AWAY: &str = "rate limits are this process's own";
 const SHARED: &str = "rate limits are shared again";
 
@@ -174,20 +178,24 @@ const SHARED: &str = "rate limits are shared again";
 async fn two_servers_with_one_redis_let_the_burst_and_the_refill_pass_together() {
     const CALLS: usize = 300;
     // Where Redis took more than its 50 ms on a busy machine, a server went on alone for a call.
-    for _ in 0..5 {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let limits = [("RATE_LIMIT_BURST", "200"), ("RATE_LIMIT_PER_SECOND", "20")];
         let (one, other, _folders) = sharing(&own_redis_url().await, &limits).await;
         let clients = [one.market_data().await, other.market_data().await];
         let started = Instant::now();
         let answers: Vec<_> = stream::iter(0..CALLS)
             .map(|number| call(&clients[number % 2]))
-            .buffer_unordered(16)
+            .buffer_unordered(4)
             .collect()
             .await;
         let took = started.elapsed();
-        let alone = said(&one, AWAY) || said(&other, AWAY);
+        let logs = [Arc::clone(&one.log), Arc::clone(&other.log)];
         assert_eq!((one.terminate().await, other.terminate().await), (Some(0), Some(0)));
-        if alone {
+        let was_alone = |log: &Arc<Mutex<Vec<String>>>| {
+            log.lock().unwrap().iter().any(|line| line.contains(AWAY))
+        };
+        if logs.iter().any(was_alone) {
             continue;
         }
         let passed = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -234,19 +242,29 @@ async fn while_redis_is_away_the_local_limit_holds_and_nothing_fails() {
     assert!(passed <= 2 + seconds(started), "{passed}");
     let (started, passed) = (Instant::now(), exhaust(&second).await);
     assert!(passed <= 21 + seconds(started), "{passed}");
-    assert!(said(&one, AWAY) && said(&other, AWAY));
+    assert!(said(&one, 0, AWAY) && said(&other, 0, AWAY));
 
+    let known = [&one, &other].map(|server| server.lines().len());
     redis.restart().await;
-    for (server, client) in [(&one, &first), (&other, &second)] {
-        while !said(server, SHARED) {
+    for (server, known, client) in [(&one, known[0], &first), (&other, known[1], &second)] {
+        while !said(server, known, SHARED) {
             drop(call(client).await);
             sleep(Duration::from_millis(100)).await;
         }
     }
-    // The shared bucket is one again: what one server takes, the other has not.
-    exhaust(&first).await;
-    let (started, passed) = (Instant::now(), exhaust(&second).await);
-    assert!(passed <= 2 + seconds(started), "{passed}");
+    // The shared bucket is one again: what one server takes, the other has not. Once more where
+    // Redis took more than its 50 ms, and a server went on alone.
+    let begun = Instant::now();
+    loop {
+        let known = [&one, &other].map(|server| server.lines().len());
+        exhaust(&first).await;
+        let (started, passed) = (Instant::now(), exhaust(&second).await);
+        if passed <= 2 + seconds(started) {
+            break;
+        }
+        let alone = said(&one, known[0], AWAY) || said(&other, known[1], AWAY);
+        assert!(alone && begun.elapsed() < PATIENCE, "{passed}");
+    }
 
     // Frozen, it answers nothing: calls still are.
     redis.freeze();

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
+use pocketquant::infrastructure::tls::install_crypto_provider;
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, timeout};
 use tonic::transport::Channel;
 
 /// `pocketquant` with these arguments, and nothing of the test's own environment that it reads.
@@ -24,6 +27,7 @@ pub struct Server {
     pub address: String,
     pub log: Arc<Mutex<Vec<String>>>,
     child: Child,
+    reader: JoinHandle<()>,
 }
 
 impl Server {
@@ -65,7 +69,7 @@ impl Server {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, mut serving) = mpsc::channel(1);
         let kept = Arc::clone(&log);
-        drop(tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 let address = line.split_once("serving gRPC on ").map(|(_, rest)| {
                     let is_of_it = |c: &char| c.is_ascii_digit() || ".:".contains(*c);
@@ -76,10 +80,10 @@ impl Server {
                     drop(sender.send(address).await);
                 }
             }
-        }));
+        });
         let address = serving.recv().await;
         let address = address.unwrap_or_else(|| panic!("no start: {:#?}", log.lock().unwrap()));
-        Self { address, log, child }
+        Self { address, log, child, reader }
     }
 
     pub fn url(&self) -> String {
@@ -101,7 +105,10 @@ impl Server {
         let pid = self.child.id().unwrap().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(sent.success());
-        self.child.wait().await.unwrap().code()
+        let ended = self.child.wait().await.unwrap();
+        // Its last words, too.
+        timeout(Duration::from_mins(1), self.reader).await.unwrap().unwrap();
+        ended.code()
     }
 
     pub fn pid(&self) -> u32 {
@@ -123,6 +130,8 @@ pub struct SimulatorProcess {
 impl SimulatorProcess {
     /// Starts it on the folder `data`, and waits for its one line.
     pub async fn start(data: &Path, arguments: &[&str]) -> Self {
+        // Who talks to it needs one.
+        install_crypto_provider();
         let mut command = pocketquant(&["simulate", "--data"]);
         command.arg(data).args(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();

@@ -14,7 +14,7 @@ const RETRY_SOON: Duration = Duration::from_secs(1);
 /// When to try again after a silence.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 /// When to try again after being told to slow down.
-const RETRY_SLOWLY: Duration = Duration::from_mins(1);
+pub(super) const RETRY_SLOWLY: Duration = Duration::from_mins(1);
 
 /// Longest text of the server that is passed on, in characters.
 const MAX_DETAIL: usize = 300;

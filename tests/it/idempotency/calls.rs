@@ -156,12 +156,12 @@ async fn a_command_line_that_is_killed_and_run_again_follows_the_same_sync(keepe
 async fn a_deadline_ends_the_wait_and_not_the_work(keeper: Keeper) {
     let simulator = TestSimulator::start(demo_data()).await;
     let mut app = app(keeper, &simulator).await;
-    simulator.fault("slow", Some("2000"), None, true).await;
+    simulator.fault("slow", Some("5000"), None, true).await;
+    // tonic's client would end the call itself, so this one speaks plain HTTP/2.
+    let plain = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let mut client = app.market_data.clone();
     let first = tokio::spawn(async move { client.sync_symbol(sync("order-1", 300)).await });
     until_fetched(&simulator, 0).await;
-    // tonic's client would end the call itself, so this one speaks plain HTTP/2.
-    let plain = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let message = sync_without_key(300).encode_to_vec();
     let mut body = vec![0, 0, 0, 0, u8::try_from(message.len()).unwrap()];
     body.extend(message);

@@ -76,7 +76,7 @@ async fn an_answer_made_while_redis_is_away_is_kept_once_it_returns() {
     let simulator = TestSimulator::start(demo_data()).await;
     let settings = vec![("REDIS_URL".to_owned(), redis.url())];
     let app = TestApp::with_settings(&simulator, settings).await;
-    simulator.fault("slow", Some("300"), None, true).await;
+    simulator.fault("slow", Some("2000"), None, true).await;
     let mut client = app.market_data.clone();
     let call = tokio::spawn(async move { client.sync_symbol(sync("order-1", 300)).await });
     while simulator.stats().await["series_requests"] == 0 {

@@ -71,7 +71,14 @@ async fn a_cut_is_told_with_the_time_in_which_the_feed_was_away() {
     let app = TestApp::on(Engine::Embedded, &simulator, &[CLOCK]).await;
     let request = bars_of(&[TRADED], &[Interval::Interval1m]);
     let mut stream = quotes(&app).stream_bars(request).await.unwrap().into_inner();
-    while !matches!(next(&mut stream).await.event, Some(Event::Bar(_))) {}
+    let (mut connected, mut traded) = (false, false);
+    while !(connected && traded) {
+        match next(&mut stream).await.event.unwrap() {
+            Event::Feed(feed) => connected |= feed.state() == ConnectionState::Connected,
+            Event::Bar(_) => traded = true,
+            _ => {}
+        }
+    }
     simulator.fault("cut", None, None, true).await;
     let mut states = Vec::new();
     let gap = loop {

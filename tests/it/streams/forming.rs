@@ -151,7 +151,7 @@ async fn the_newest_quote_is_found_in_the_cache_when_nobody_follows_the_symbol_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bar_is_not_told_as_forming_after_it_was_told_as_closed() {
-    let folder = trades(MINUTES);
+    let folder = trades(400);
     let simulator = replay(&folder, Pace::Rate(100.0)).await;
     let app = TestApp::on(Engine::Embedded, &simulator, &[CLOCK]).await;
     let mut request = bars_of(&[TRADED], &[Interval::Interval1m]);

@@ -21,7 +21,7 @@ on_every_engine!(a_reader_that_reads_nothing_is_ended_and_its_cursor_loses_nothi
 
 /// Patient enough for this machine, and not for a test.
 const PACE: StreamPace =
-    StreamPace { heartbeat: Duration::from_secs(15), slow_after: Duration::from_secs(2) };
+    StreamPace { heartbeat: Duration::from_secs(15), slow_after: Duration::from_secs(4) };
 const MINUTES: i64 = 400;
 
 /// Waits until nobody follows more than `symbols`.

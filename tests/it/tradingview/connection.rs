@@ -81,7 +81,7 @@ async fn a_fresh_connection_is_opened_before_the_limit_while_the_old_one_finishe
 #[tokio::test]
 async fn an_unused_connection_is_closed_and_opened_again_when_needed() {
     let server = Server::start().await;
-    let idle_after = Duration::from_millis(50);
+    let idle_after = Duration::from_millis(500);
     let client = Client::new(TradingViewConfig { idle_after, ..server.config() });
     for _ in 0..2 {
         let (page, ()) = both(client.page("NYSE:IBM"), async {

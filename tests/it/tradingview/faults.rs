@@ -233,11 +233,12 @@ async fn a_message_of_100_mb_ends_the_connection_and_all_on_it_have_one_of_their
     let server = Server::start().await;
     let client = server.client();
     let requests = join_all(["NYSE:A", "NYSE:B"].map(|symbol| client.page(symbol)));
+    let large = frame(&"x".repeat(100 << 20));
     let (pages, ()) = both(requests, async {
         let mut connection = server.greet().await;
         connection.request().await;
         connection.request().await;
-        connection.raw_in_vain(frame(&"x".repeat(100 << 20))).await;
+        connection.raw_in_vain(large).await;
         drop(connection);
         for _ in 0..2 {
             let mut connection = server.greet().await;

@@ -72,7 +72,7 @@ async fn a_snapshot_may_come_in_parts_and_what_follows_are_changes() {
 async fn a_snapshot_whose_end_is_never_told_ends_by_itself() {
     let server = Server::start().await;
     let config = hasty(&server);
-    let patient = FeedConfig { snapshot_timeout: SHORT, ..config.feed.clone() };
+    let patient = FeedConfig { snapshot_timeout: SHORT * 5, ..config.feed.clone() };
     let mut feed = Feed::of(TradingViewConfig { feed: patient, ..config }, &["NYSE:IBM"]).await;
     feed.connecting().await;
     let mut connection = server.greet().await;

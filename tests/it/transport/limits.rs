@@ -250,7 +250,7 @@ async fn a_stream_ends_with_status_four_when_its_time_is_over() {
     drop(tokio::spawn(connection));
     let request = http::Request::post("http://test/pocketquant.v1.QuoteStream/StreamQuotes")
         .header("content-type", "application/grpc")
-        .header("grpc-timeout", "300m")
+        .header("grpc-timeout", "2S")
         .body(())
         .unwrap();
     let (answer, mut body) = client.send_request(request, false).unwrap();

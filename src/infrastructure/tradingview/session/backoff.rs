@@ -11,8 +11,10 @@ use crate::infrastructure::tradingview::errors;
 
 /// The first pause and the longest, after network trouble. Callers wait these out.
 const TROUBLE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// The same after being told to slow down.
+/// The same after being told to slow down, and not for how long.
 const SLOW_DOWN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// The longest pause that the server is granted.
+const LONGEST_ASKED: Duration = Duration::from_mins(15);
 
 /// Pauses that double with each failure in a row, with jitter.
 #[derive(Debug, Default)]
@@ -71,8 +73,9 @@ fn pause(error: &ProviderError, failures: u32) -> Duration {
         | ProviderError::NoData { .. } => None,
     };
     let (first, longest) = if asked.is_some() { SLOW_DOWN } else { TROUBLE };
+    let said = asked.filter(|asked| *asked != errors::RETRY_SLOWLY).unwrap_or_default();
     let doubled = first.saturating_mul(2_u32.saturating_pow(failures)).min(longest);
-    doubled.mul_f64(rand::rng().random_range(0.75..=1.0))
+    doubled.mul_f64(rand::rng().random_range(0.75..=1.0)).max(said.min(LONGEST_ASKED))
 }
 
 #[cfg(test)]
@@ -102,6 +105,17 @@ mod tests {
         let before = Instant::now();
         backoff.wait(patience).await.unwrap();
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_server_is_left_alone_as_long_as_it_asked() {
+        for (asked, expected) in [(120, 120), (30, 30), (86_400, 900)] {
+            let backoff = Backoff::default();
+            backoff.failed(errors::rate_limited("429", Some(Duration::from_secs(asked))));
+            let before = Instant::now();
+            backoff.wait(Duration::from_hours(24)).await.unwrap();
+            assert_eq!(before.elapsed().as_secs(), expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]
