@@ -165,7 +165,8 @@ async fn what_was_claimed_and_not_settled_is_claimed_again(store: &Store) {
     let mine = lease();
     assert_eq!(outbox.claim(id, mine, time(1), 2).await.unwrap().len(), 2);
     // However far the machine's clock is set forward, they are being sent.
-    assert_eq!(outbox.claim(id, mine, time(1_000), 9).await.unwrap().len(), 1);
+    let ahead = Timestamp::now() + Duration::from_hours(1_000);
+    assert_eq!(outbox.claim(id, mine, ahead, 9).await.unwrap().len(), 1);
     store.lapse_leases().await;
     assert!(outbox.size(id, time(1_000)).await.unwrap().due.unwrap() <= time(1_000));
     for each in [mine, lease()] {
