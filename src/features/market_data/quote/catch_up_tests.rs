@@ -48,6 +48,24 @@ async fn a_revision_that_is_older_than_the_stored_bar_is_not_told_behind_it() {
 }
 
 #[tokio::test]
+async fn two_bars_of_a_series_that_close_together_are_both_told_and_resumed_between() {
+    let bench = Bench::start().await;
+    let past = past(&bench);
+    let values = bar(1.0, 1, Ticks).stored.values;
+    // The second lies off the grid, as a provider may send it: it closes with the first.
+    let opens = [at(0), at(1_694), at(3_600)];
+    logged(&bench, &opens.map(|open| StoredBar::closed(open, values, Ticks))).await;
+    let told = bars(&mut CatchUp::stored(&past.filter, at(0), None, 3), &past).await;
+    assert_eq!(told.iter().map(|(open, ..)| *open).collect::<Vec<_>>(), opens);
+
+    for (sent, (_, _, cursor)) in (1..).zip(&told) {
+        let mut reader = CatchUp::stored(&past.filter, at(0), cursor.stored.clone(), 3);
+        let rest = bars(&mut reader, &past).await;
+        assert_eq!(rest.iter().map(|(open, ..)| *open).collect::<Vec<_>>(), opens[sent..]);
+    }
+}
+
+#[tokio::test]
 async fn what_was_removed_before_it_was_read_is_said_with_the_first_place_that_is_left() {
     let bench = Bench::start().await;
     let revisions = [1, 2, 3].map(|revision| bar(1.0, revision, Ticks).stored);
