@@ -121,23 +121,29 @@ impl Scribe {
         let logged = self.read_logged().await?;
         let rerolled = self.rerolled(decided).await?;
 
-        let mut logged = logged.into_iter().peekable();
+        let mut logged = VecDeque::from(logged);
         let (mut told, mut indexes) = (Vec::new(), 0..);
         for each in decided {
             match each {
                 Decided::Bar { series, bar, old } => {
-                    // Where somebody else wrote the same revision, there is nothing to tell.
                     let index: usize = indexes.next().unwrap_or_default();
-                    let Some(own) = sequences.get(&index).copied() else { continue };
-                    self.announce(series, *bar, *old);
-                    let until_own = std::iter::from_fn(|| logged.next_if(|(at, _)| *at <= own));
-                    told.extend(until_own.map(stored));
+                    let (place, bar) = match sequences.get(&index) {
+                        Some(own) => (*own, *bar),
+                        // Where somebody else wrote the same revision, theirs is told.
+                        None => match theirs(&logged, series, bar) {
+                            Some((place, stored)) => (place, Bar { stored, ..*bar }),
+                            None => continue,
+                        },
+                    };
+                    self.announce(series, bar, *old);
+                    let next = || logged.pop_front_if(|(at, _)| *at <= place);
+                    told.extend(std::iter::from_fn(next).map(stored));
                 }
                 Decided::Live(change) => told.push((None, change.clone())),
                 Decided::Reroll { .. } => {}
             }
         }
-        told.extend(logged.map(stored));
+        told.extend(logged.into_iter().map(stored));
         self.hub.put_bars(told);
         self.announcer.bars_logged();
         for (series, old, new) in outranking {
@@ -225,6 +231,17 @@ fn joined(job: Job, left: &mut VecDeque<Job>) -> Job {
         }
         Job::Forming(..) | Job::LoggedFrom(..) | Job::Barrier(_) => job,
     }
+}
+
+/// What is logged under the key and revision of `bar`, and where.
+fn theirs(
+    logged: &VecDeque<(u64, LogBar)>,
+    series: &Series,
+    bar: &Bar,
+) -> Option<(u64, StoredBar)> {
+    let key = |bar: &StoredBar| (bar.open_time, bar.revision());
+    let is_it = |entry: &LogBar| entry.series == *series && key(&entry.bar) == key(&bar.stored);
+    logged.iter().find(|(_, entry)| is_it(entry)).map(|(at, entry)| (*at, entry.bar))
 }
 
 fn stored((sequence, entry): (u64, LogBar)) -> (Option<u64>, LiveChange) {
