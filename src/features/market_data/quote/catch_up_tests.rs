@@ -38,6 +38,7 @@ async fn a_revision_that_is_older_than_the_stored_bar_is_not_told_behind_it() {
     let told: Vec<_> = stored.iter().map(|(open, revision, _)| (*open, *revision)).collect();
     assert_eq!(told, [(at(0), 2), (at(3_600), 1)]);
     assert!(bars(&mut reader, &past).await.is_empty(), "no more is stored");
+    assert_eq!(reader.cursor(), stored[1].2, "what is said in between resumes there, too");
 
     let log = bars(&mut reader, &past).await;
     let told: Vec<_> = log.iter().map(|(open, revision, _)| (*open, *revision)).collect();

@@ -34,7 +34,7 @@ use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::{Announcer, CoverageLedger, FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::cache::keys::latest_quote;
-use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache};
+use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache, Subscribed};
 use crate::infrastructure::spool::Spool;
 
 /// Commands that wait for the feed's task at most.
@@ -188,7 +188,15 @@ impl QuoteService {
         let _turn = self.turn(&symbol).await;
         let row = self.ask(|answer| Command::Subscribing(symbol, answer)).await?;
         // Not by the feed's task: the feed does not wait for the database.
-        self.database.subscriptions().put(&row).await?;
+        let subscriptions = self.database.subscriptions();
+        let row = match subscriptions.get(&row.symbol).await? {
+            // Another process may follow it, which knows more of it.
+            Some(known) => {
+                Subscribed { logged_from: known.logged_from.or(row.logged_from), ..known }
+            }
+            None => row,
+        };
+        subscriptions.put(&row).await?;
         self.ask(|answer| Command::Subscribe(row, answer)).await
     }
 

@@ -7,7 +7,6 @@ use tokio::time::{Instant, pause};
 use super::*;
 use crate::domain::symbol::TradingSession;
 use crate::features::market_data::quote::test_bench::{Bench, at, options, symbol};
-use crate::infrastructure::persistence::Subscribed;
 
 #[tokio::test]
 async fn a_stream_does_not_wait_for_ever_to_hear_whether_there_are_such_symbols() {
@@ -42,4 +41,16 @@ async fn where_the_log_of_a_symbol_begins_is_known_of_another_process_too() {
         database.subscriptions().put(&row).await.unwrap();
         assert_eq!(logged_from().await, Some(expected));
     }
+}
+
+#[tokio::test]
+async fn who_subscribes_what_another_process_follows_leaves_its_row_as_it_is() {
+    let bench = Bench::start().await;
+    let subscriptions = bench.parts.database.subscriptions();
+    let service = QuoteService::start_up(bench.parts.clone(), options(), 1).await.unwrap();
+    let row = Subscribed { symbol: symbol(), created_at: at(0), logged_from: Some(at(30)) };
+    subscriptions.put(&row).await.unwrap();
+    let subscribed = service.subscribe(symbol()).await.unwrap();
+    assert_eq!(subscribed.created_at, at(0));
+    assert_eq!(subscriptions.get(&symbol()).await.unwrap(), Some(row));
 }
