@@ -13,6 +13,7 @@ use pocketquant::domain::shared::{DomainEvent, EventPayload, Symbol};
 use pocketquant::features::market_data::jobs::{Clock, Job, JobReport, JobService, outage};
 use pocketquant::infrastructure::persistence::{Claim, Database, JobRun, Lease};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::database::{Store, on_both_engines};
@@ -264,11 +265,14 @@ async fn a_job_never_overlaps_and_a_run_by_hand_joins(store: &Store) {
     while scene.count() == before {
         tokio::task::yield_now().await;
     }
-    let second = by_hand(service.clone());
+    let mut second = Box::pin(service.run_now(JOB));
+    // Until it has seen the one that runs, and waits for it.
+    let waits = timeout(Duration::from_secs(1), &mut second).await;
+    assert!(waits.is_err(), "it is not run beside it: {waits:?}");
     scene.set(4, 0);
     assert!(service.look().await.unwrap().is_empty(), "the one by hand runs");
     gate.add_permits(1);
-    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap());
     assert_eq!((first.run_id, first.instant), (second.run_id, None));
     gate.add_permits(1);
     assert_eq!(hours(&look(&service, database).await), [(4, 1)]);
