@@ -156,29 +156,39 @@ impl Scribe {
         Ok(())
     }
 
-    /// Tells what others have put into the log.
+    /// Tells what others have put into the log; a page at a time, as that may be what the feed of
+    /// another process has logged for days.
     pub(super) async fn tell_logged(&self) -> Result<(), DatabaseError> {
-        let logged = self.read_logged().await?;
-        self.hub.put_bars(logged.into_iter().map(stored));
-        self.announcer.bars_logged();
-        Ok(())
+        loop {
+            let logged = self.read_page(self.hub.newest().1).await?;
+            if logged.is_empty() {
+                self.announcer.bars_logged();
+                return Ok(());
+            }
+            self.hub.put_bars(logged.into_iter().map(stored));
+        }
     }
 
     /// What is in the log and was not told: whoever wrote it, it is told in the log's order, or a
     /// cursor could pass over an entry.
     async fn read_logged(&self) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
-        let (log, all) = (self.ledger.database().bar_log(), LogFilter::default());
         let mut logged = Vec::new();
         let mut told = self.hub.newest().1;
         loop {
-            let page = self.ledger.within(log.read(told, &all, LOG_PAGE)).await?;
-            if page.entries.is_empty() {
-                return Ok(logged);
-            }
-            told = page.examined;
-            self.meter.logged(told);
-            logged.extend(page.entries);
+            let page = self.read_page(told).await?;
+            let Some((last, _)) = page.last() else { return Ok(logged) };
+            told = *last;
+            logged.extend(page);
         }
+    }
+
+    async fn read_page(&self, after: u64) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
+        let (log, all) = (self.ledger.database().bar_log(), LogFilter::default());
+        let page = self.ledger.within(log.read(after, &all, LOG_PAGE)).await?;
+        if let Some((last, _)) = page.entries.last() {
+            self.meter.logged(*last);
+        }
+        Ok(page.entries)
     }
 
     fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {

@@ -19,6 +19,9 @@ const BATCH: usize = 512;
 /// No bar is longer: one that closes at a time opened at most this long before.
 const LONGEST_BAR: SignedDuration = SignedDuration::from_hours(40 * 24);
 
+/// A bar that comes next in its run: its close, symbol, interval and open, and which run it is.
+type Next = (Timestamp, Symbol, Interval, Timestamp, usize);
+
 /// A read of final bars under way.
 pub(super) struct StoredBars {
     start_time: Timestamp,
@@ -30,7 +33,7 @@ pub(super) struct StoredBars {
     runs: Vec<Run>,
     page: u32,
     /// The next bar of each run that has one.
-    order: BinaryHeap<Reverse<(Timestamp, Symbol, Interval, Timestamp, usize)>>,
+    order: BinaryHeap<Reverse<Next>>,
     /// Runs whose next bar is not in order yet.
     unfilled: Vec<usize>,
 }
