@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use pocketquant::domain::shared::Symbol;
+use pocketquant::infrastructure::persistence::{Database, LogFilter, Subscribed};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::Interval;
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
+use crate::database::mongodb_config;
 use crate::engines::Engine;
 use crate::processes::{Server, SimulatorProcess};
 use crate::support::{demo_data, exported};
@@ -78,4 +83,33 @@ async fn a_start_beside_a_sync_under_way_does_not_spoil_it() {
     assert_eq!(state(&mut client).await, pb::SyncState::Completed);
     assert_eq!(one.terminate().await, Some(0));
     assert_eq!(other.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn a_sync_logs_what_the_feed_of_another_service_tracks() {
+    let simulator = SimulatorProcess::start(demo_data(), &[]).await;
+    let (mut settings, folder) = (settings(&simulator).await, tempfile::tempdir().unwrap());
+    settings.insert("FEED_AUTOSTART".to_owned(), "false".to_owned());
+    let answers = Server::start(folder.path(), &settings).await;
+    // The other one follows the symbol since this one has started.
+    let config = mongodb_config(&settings["MONGODB_URL"], &settings["MONGODB_DATABASE"]);
+    let database = Database::connect(config, TaskTracker::new()).await.unwrap();
+    let logged_from: Timestamp = "2023-12-31T00:00:00Z".parse().unwrap();
+    let symbol = Symbol::parse(SYMBOL).unwrap();
+    let row = Subscribed { symbol, created_at: logged_from, logged_from: Some(logged_from) };
+    database.subscriptions().put(&row).await.unwrap();
+
+    let mut client = answers.market_data().await;
+    let newest =
+        pb::SyncSymbolRequest { bar_count: Some(100), full_history: false, ..full_history() };
+    client.sync_symbol(newest).await.unwrap();
+    let bars = exported(&mut client, SYMBOL, Interval::Interval1h).await;
+    let tracked = bars.iter().map(|bar| bar.time_ms);
+    let tracked: Vec<_> = tracked.filter(|open| *open >= logged_from.as_millisecond()).collect();
+    let log = database.bar_log().read(0, &LogFilter::default(), 10_000).await.unwrap();
+    let logged = log.entries.iter().map(|(_, entry)| entry.bar.open_time.as_millisecond());
+    assert_eq!(logged.collect::<Vec<_>>(), tracked);
+    assert!((1..bars.len()).contains(&tracked.len()), "{}", tracked.len());
+    assert_eq!(answers.terminate().await, Some(0));
 }

@@ -32,6 +32,12 @@ pub trait FormingBars: Debug + Send + Sync {
 
     /// The bar of `series` that is forming, as whichever process builds it kept it last.
     fn kept<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Result<Option<Bar>, DatabaseError>>;
+
+    /// From where on whichever process follows `symbol`, or did, logs its closed bars.
+    fn logged_from<'a>(
+        &'a self,
+        symbol: &'a Symbol,
+    ) -> BoxFuture<'a, Result<Option<Timestamp>, DatabaseError>>;
 }
 
 /// How a symbol is live.
@@ -39,7 +45,7 @@ pub trait FormingBars: Debug + Send + Sync {
 pub struct Live {
     /// Whether the feed builds its bars right now: then its forming bars are the feed's.
     pub tracked: bool,
-    /// From where on its closed bars go into the bar log.
+    /// From where on its closed bars go into the bar log, as far as this process knows by itself.
     pub logged_from: Option<Timestamp>,
 }
 
@@ -57,6 +63,14 @@ impl LiveSeries {
             symbols.remove(symbol);
         } else {
             symbols.insert(symbol.clone(), live);
+        }
+    }
+
+    /// From where on the closed bars of `symbol` go into the bar log, whichever process follows it.
+    pub async fn logged_from(&self, symbol: &Symbol) -> Result<Option<Timestamp>, DatabaseError> {
+        match (self.of(symbol).logged_from, self.shared.forming.get()) {
+            (None, Some(source)) => source.logged_from(symbol).await,
+            (known, _) => Ok(known),
         }
     }
 

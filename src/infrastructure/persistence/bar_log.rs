@@ -100,10 +100,11 @@ impl BarLog {
     ///
     /// Safe to repeat: a bar that is in the log as it is given is not logged again, and its
     /// sequence is answered. A bar that [`StoredBar::replaces`] nothing, as its revision or a
-    /// higher one was written by somebody else, is neither logged nor stored nor answered. So a
-    /// sequence may be answered that was published before; and after an error, entries may become
-    /// readable with a later call, whoever makes it: a publisher goes by the log and not by what
-    /// it wrote.
+    /// higher one was written by somebody else, is neither logged nor stored nor answered; but
+    /// where its revision was written without the log, by somebody who did not know that it is
+    /// logged, it is logged now as it is stored. So a sequence may be answered that was published
+    /// before; and after an error, entries may become readable with a later call, whoever makes
+    /// it: a publisher goes by the log and not by what it wrote.
     ///
     /// A forming bar is refused, with all others.
     pub async fn append(

@@ -154,7 +154,9 @@ impl GetBars {
     }
 
     fn cache_key(&self) -> String {
-        let position = self.after.map_or(0, Timestamp::as_millisecond);
+        // Where there is none is no time: 1970 is one, too.
+        let position = self.after.map(|last| last.as_millisecond().to_string());
+        let position = position.unwrap_or_default();
         let [_, start, end, order, forming] = self.binding();
         format!("{start}:{end}:{order}:{forming}:{}:{position}", self.limit)
     }
@@ -162,8 +164,11 @@ impl GetBars {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::domain::ohlcv::{BarSource, Ohlcv};
+    use crate::domain::shared::{Interval, Symbol};
 
     fn values() -> Ohlcv {
         Ohlcv::new(1.0, 1.0, 1.0, 1.0, None).unwrap()
@@ -185,6 +190,22 @@ mod tests {
         let query = BarQuery { start: Some(at(1)), end, order, limit: 5, include_forming: true };
         put(&mut stored, StoredBar::forming(at(forming), values(), BarSource::Ticks), &query);
         stored.iter().map(|bar| (bar.open_time.as_second() / 60, bar.source)).collect()
+    }
+
+    #[test]
+    fn every_page_is_kept_under_a_key_of_its_own() {
+        let page = |after| GetBars {
+            series: Series::new(Symbol::parse("A:B").unwrap(), Interval::M1),
+            start: None,
+            end: None,
+            limit: 5,
+            order: BarOrder::OldestFirst,
+            include_forming: false,
+            after,
+        };
+        let pages = [None, Some(at(-1)), Some(at(0)), Some(at(1))];
+        let keys: HashSet<String> = pages.map(|after| page(after).cache_key()).into();
+        assert_eq!(keys.len(), pages.len(), "{keys:?}");
     }
 
     #[test]

@@ -66,8 +66,9 @@ impl CatchUp {
 
     /// Resumes behind what was handed out.
     pub(super) fn cursor(&self) -> Cursor {
-        let stored = self.stored.as_ref().and_then(StoredBars::position);
-        Cursor { stored, ..self.cursor_at(self.sequence) }
+        let Cursor { sequence, stored } = self.cursor_at(self.sequence);
+        let reading = self.stored.as_ref().and_then(StoredBars::position);
+        Cursor { sequence, stored: reading.or(stored) }
     }
 
     /// Reads on. An error loses nothing: the next call goes on where this one stopped.

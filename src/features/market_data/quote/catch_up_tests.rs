@@ -38,6 +38,7 @@ async fn a_revision_that_is_older_than_the_stored_bar_is_not_told_behind_it() {
     let told: Vec<_> = stored.iter().map(|(open, revision, _)| (*open, *revision)).collect();
     assert_eq!(told, [(at(0), 2), (at(3_600), 1)]);
     assert!(bars(&mut reader, &past).await.is_empty(), "no more is stored");
+    assert_eq!(reader.cursor(), stored[1].2, "what is said in between resumes there, too");
 
     let log = bars(&mut reader, &past).await;
     let told: Vec<_> = log.iter().map(|(open, revision, _)| (*open, *revision)).collect();
@@ -45,6 +46,24 @@ async fn a_revision_that_is_older_than_the_stored_bar_is_not_told_behind_it() {
     // Who resumes in between is to know what was stored; behind it that is the past.
     assert!(log[0].2.stored.is_some() && log[1].2 == Cursor::at(3));
     assert!(matches!(reader.next(&past).await.unwrap(), Found::End));
+}
+
+#[tokio::test]
+async fn two_bars_of_a_series_that_close_together_are_both_told_and_resumed_between() {
+    let bench = Bench::start().await;
+    let past = past(&bench);
+    let values = bar(1.0, 1, Ticks).stored.values;
+    // The second lies off the grid, as a provider may send it: it closes with the first.
+    let opens = [at(0), at(1_694), at(3_600)];
+    logged(&bench, &opens.map(|open| StoredBar::closed(open, values, Ticks))).await;
+    let told = bars(&mut CatchUp::stored(&past.filter, at(0), None, 3), &past).await;
+    assert_eq!(told.iter().map(|(open, ..)| *open).collect::<Vec<_>>(), opens);
+
+    for (sent, (_, _, cursor)) in (1..).zip(&told) {
+        let mut reader = CatchUp::stored(&past.filter, at(0), cursor.stored.clone(), 3);
+        let rest = bars(&mut reader, &past).await;
+        assert_eq!(rest.iter().map(|(open, ..)| *open).collect::<Vec<_>>(), opens[sent..]);
+    }
 }
 
 #[tokio::test]

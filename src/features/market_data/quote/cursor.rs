@@ -21,7 +21,8 @@ pub(super) struct Cursor {
     pub(super) stored: Option<StoredPosition>,
 }
 
-/// The last stored bar that was sent, in the order in which they are: by close, symbol, interval.
+/// The last stored bar that was sent, in the order in which they are: by close, symbol, interval,
+/// open. Two bars of a series may close together, where one of them opened off the grid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StoredPosition {
     /// When it closed.
@@ -30,6 +31,9 @@ pub(super) struct StoredPosition {
     pub(super) symbol: Symbol,
     /// Of which length.
     pub(super) interval: Interval,
+    /// When it opened; none is a place before all that closed together. Cursors of earlier versions
+    /// do not say it: whoever resumes with one may get its bar twice, and misses none.
+    pub(super) open_time: Option<Timestamp>,
     /// Where the stored bars began.
     pub(super) start_time: Timestamp,
     /// Which symbols and intervals are sent: see [`digest`]. Others have no bars before this one
@@ -64,6 +68,9 @@ impl Cursor {
             let (start, close) = (stored.start_time, stored.close_time);
             let (start, close) = (start.as_millisecond(), close.as_millisecond());
             text = format!("{text} {start} {close} {} {series}", stored.query);
+            if let Some(open) = stored.open_time {
+                text = format!("{text} {}", open.as_millisecond());
+            }
         }
         URL_SAFE_NO_PAD.encode(text)
     }
@@ -81,13 +88,14 @@ impl Cursor {
             return None;
         }
         let sequence = parts.next()?.parse().ok()?;
-        let mut time = || Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok();
-        let Some(start_time) = time() else { return Some(Self { sequence, stored: None }) };
-        let close_time = time()?;
+        let time = |text: &str| Timestamp::from_millisecond(text.parse().ok()?).ok();
+        let Some(start_time) = parts.next() else { return Some(Self::at(sequence)) };
+        let (start_time, close_time) = (time(start_time)?, time(parts.next()?)?);
         let query = parts.next()?.parse().ok()?;
         let symbol = Symbol::parse(parts.next()?).ok()?;
         let interval = parts.next()?.parse().ok()?;
-        let stored = StoredPosition { close_time, symbol, interval, start_time, query };
+        let open_time = parts.next().map(|text| time(text).ok_or(())).transpose().ok()?;
+        let stored = StoredPosition { close_time, symbol, interval, open_time, start_time, query };
         Some(Self { sequence, stored: Some(stored) })
     }
 }
@@ -100,10 +108,19 @@ mod tests {
 
     #[test]
     fn a_place_in_another_form_is_none() {
-        for text in ["2 7", "1 7", "3 7", "2 07", "2 +7", "2 7 ", "2 7 0 0 0 A:B 1m x"] {
+        for text in ["2 7", "1 7", "3 7", "2 07", "2 +7", "2 7 ", "2 7 x", "2 7 0 0 0 A:B 1m x"] {
             let read = Cursor::decode(&URL_SAFE_NO_PAD.encode(text));
             assert_eq!(read, (text == "2 7").then_some(Cursor::at(7)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_place_without_an_open_time_is_before_all_bars_that_closed_together() {
+        let [earlier, first, second] = ["", " 0", " 1694000"].map(|open| {
+            let text = format!("2 7 0 3600000 5 A:B 1h{open}");
+            Cursor::decode(&URL_SAFE_NO_PAD.encode(text)).unwrap().stored.unwrap()
+        });
+        assert!(earlier < first && first < second);
     }
 
     #[test]
@@ -119,13 +136,14 @@ mod tests {
         #[test]
         fn a_cursor_comes_back_as_it_was_given_out(
             sequence: u64,
-            stored in proptest::option::of((0_i64..1_000_000_000, 0_usize..13)),
+            stored in proptest::option::of((0_i64..1_000_000_000, 0_usize..13, any::<bool>())),
         ) {
             let time = |second| Timestamp::from_second(second).unwrap();
-            let stored = stored.map(|(second, interval)| StoredPosition {
+            let stored = stored.map(|(second, interval, opened)| StoredPosition {
                 close_time: time(second + 60),
                 symbol: Symbol::parse("CME_MINI:ES1!").unwrap(),
                 interval: Interval::ALL[interval],
+                open_time: opened.then(|| time(second)),
                 start_time: time(second),
                 query: 7,
             });

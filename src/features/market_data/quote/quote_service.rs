@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 use tokio::time::timeout;
@@ -21,9 +22,10 @@ use super::ledger::Ledger;
 use super::meter::{observe_feed, observe_queue};
 use super::pace::StreamPace;
 use super::queries::NamedQuote;
+use super::snapshot_codec::{self, Kept};
 use super::stream_quotes::SequencedQuote;
 use super::watched::StreamWatch;
-use super::{Connection, QuoteError, snapshot_codec, wire};
+use super::{Connection, QuoteError, wire};
 use crate::common::health::SwitchedOff;
 use crate::common::shutdown::Lifecycle;
 use crate::domain::ohlcv::Bar;
@@ -32,7 +34,7 @@ use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::{Announcer, CoverageLedger, FormingBars, LiveSeries, Sessions};
 use crate::infrastructure::interfaces::{HistoryProvider, ProviderError, QuoteProvider};
 use crate::infrastructure::persistence::cache::keys::latest_quote;
-use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache};
+use crate::infrastructure::persistence::{Cache, Database, DatabaseError, SeriesCache, Subscribed};
 use crate::infrastructure::spool::Spool;
 
 /// Commands that wait for the feed's task at most.
@@ -186,7 +188,15 @@ impl QuoteService {
         let _turn = self.turn(&symbol).await;
         let row = self.ask(|answer| Command::Subscribing(symbol, answer)).await?;
         // Not by the feed's task: the feed does not wait for the database.
-        self.database.subscriptions().put(&row).await?;
+        let subscriptions = self.database.subscriptions();
+        let row = match subscriptions.get(&row.symbol).await? {
+            // Another process may follow it, which knows more of it.
+            Some(known) => {
+                Subscribed { logged_from: known.logged_from.or(row.logged_from), ..known }
+            }
+            None => row,
+        };
+        subscriptions.put(&row).await?;
         self.ask(|answer| Command::Subscribe(row, answer)).await
     }
 
@@ -298,6 +308,13 @@ impl QuoteService {
         self.ask(|answer| Command::CurrentBar(series, answer)).await
     }
 
+    /// What the feed kept of `symbol`, in whichever process.
+    async fn kept_of(&self, symbol: &Symbol) -> Result<Option<Kept>, DatabaseError> {
+        let bytes = self.database.feed_state().get(symbol).await?;
+        let kept = bytes.as_deref().and_then(snapshot_codec::decode);
+        Ok(kept.filter(|kept| kept.snapshot.symbol == *symbol))
+    }
+
     fn named(&self, symbol: &Symbol) -> Option<NamedQuote> {
         let latest = self.hub.quote(symbol).filter(|latest| latest.quote.last_price.is_some())?;
         let epoch = self.hub.epoch();
@@ -354,17 +371,28 @@ impl FormingBars for QuoteService {
     fn kept<'a>(&'a self, series: &'a Series) -> BoxFuture<'a, Result<Option<Bar>, DatabaseError>> {
         let symbol = &series.symbol;
         let kept = async {
-            let bytes = self.database.feed_state().get(symbol).await?;
-            let kept = bytes.as_deref().and_then(snapshot_codec::decode);
-            let Some(kept) = kept.filter(|kept| kept.snapshot.symbol == *symbol) else {
-                return Ok(None);
-            };
+            let Some(kept) = self.kept_of(symbol).await? else { return Ok(None) };
             let session = self.sessions.of(symbol).await?;
             let mut manager = BarManager::new(BarRules::default());
             let id = manager.restore(&kept.snapshot, &session, &[]);
             Ok(manager.forming(id, series.interval))
         };
         kept.boxed()
+    }
+
+    fn logged_from<'a>(
+        &'a self,
+        symbol: &'a Symbol,
+    ) -> BoxFuture<'a, Result<Option<Timestamp>, DatabaseError>> {
+        let logged_from = async {
+            let subscribed = self.database.subscriptions().get(symbol).await?;
+            match subscribed.and_then(|row| row.logged_from) {
+                Some(from) => Ok(Some(from)),
+                // Only streams followed it, or what was written of the subscription is not there yet.
+                None => Ok(self.kept_of(symbol).await?.and_then(|kept| kept.logged_from)),
+            }
+        };
+        logged_from.boxed()
     }
 }
 

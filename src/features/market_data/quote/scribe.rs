@@ -121,23 +121,29 @@ impl Scribe {
         let logged = self.read_logged().await?;
         let rerolled = self.rerolled(decided).await?;
 
-        let mut logged = logged.into_iter().peekable();
+        let mut logged = VecDeque::from(logged);
         let (mut told, mut indexes) = (Vec::new(), 0..);
         for each in decided {
             match each {
                 Decided::Bar { series, bar, old } => {
-                    // Where somebody else wrote the same revision, there is nothing to tell.
                     let index: usize = indexes.next().unwrap_or_default();
-                    let Some(own) = sequences.get(&index).copied() else { continue };
-                    self.announce(series, *bar, *old);
-                    let until_own = std::iter::from_fn(|| logged.next_if(|(at, _)| *at <= own));
-                    told.extend(until_own.map(stored));
+                    let (place, bar) = match sequences.get(&index) {
+                        Some(own) => (*own, *bar),
+                        // Where somebody else wrote the same revision, theirs is told.
+                        None => match theirs(&logged, series, bar) {
+                            Some((place, stored)) => (place, Bar { stored, ..*bar }),
+                            None => continue,
+                        },
+                    };
+                    self.announce(series, bar, *old);
+                    let next = || logged.pop_front_if(|(at, _)| *at <= place);
+                    told.extend(std::iter::from_fn(next).map(stored));
                 }
                 Decided::Live(change) => told.push((None, change.clone())),
                 Decided::Reroll { .. } => {}
             }
         }
-        told.extend(logged.map(stored));
+        told.extend(logged.into_iter().map(stored));
         self.hub.put_bars(told);
         self.announcer.bars_logged();
         for (series, old, new) in outranking {
@@ -150,11 +156,19 @@ impl Scribe {
         Ok(())
     }
 
-    /// Tells what others have put into the log.
+    /// Tells what others have put into the log; a page at a time, as that may be what the feed of
+    /// another process has logged for days.
     pub(super) async fn tell_logged(&self) -> Result<(), DatabaseError> {
-        let logged = self.read_logged().await?;
-        if !logged.is_empty() {
+        let mut is_news = false;
+        loop {
+            let logged = self.read_page(self.hub.newest().1).await?;
+            if logged.is_empty() {
+                break;
+            }
+            is_news = true;
             self.hub.put_bars(logged.into_iter().map(stored));
+        }
+        if is_news {
             self.announcer.bars_logged();
         }
         Ok(())
@@ -163,18 +177,23 @@ impl Scribe {
     /// What is in the log and was not told: whoever wrote it, it is told in the log's order, or a
     /// cursor could pass over an entry.
     async fn read_logged(&self) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
-        let (log, all) = (self.ledger.database().bar_log(), LogFilter::default());
         let mut logged = Vec::new();
         let mut told = self.hub.newest().1;
         loop {
-            let page = self.ledger.within(log.read(told, &all, LOG_PAGE)).await?;
-            if page.entries.is_empty() {
-                return Ok(logged);
-            }
-            told = page.examined;
-            self.meter.logged(told);
-            logged.extend(page.entries);
+            let page = self.read_page(told).await?;
+            let Some((last, _)) = page.last() else { return Ok(logged) };
+            told = *last;
+            logged.extend(page);
         }
+    }
+
+    async fn read_page(&self, after: u64) -> Result<Vec<(u64, LogBar)>, DatabaseError> {
+        let (log, all) = (self.ledger.database().bar_log(), LogFilter::default());
+        let page = self.ledger.within(log.read(after, &all, LOG_PAGE)).await?;
+        if let Some((last, _)) = page.entries.last() {
+            self.meter.logged(*last);
+        }
+        Ok(page.entries)
     }
 
     fn announce(&self, series: &Series, bar: Bar, old: Option<StoredBar>) {
@@ -227,6 +246,17 @@ fn joined(job: Job, left: &mut VecDeque<Job>) -> Job {
         }
         Job::Forming(..) | Job::LoggedFrom(..) | Job::Barrier(_) => job,
     }
+}
+
+/// What is logged under the key and revision of `bar`, and where.
+fn theirs(
+    logged: &VecDeque<(u64, LogBar)>,
+    series: &Series,
+    bar: &Bar,
+) -> Option<(u64, StoredBar)> {
+    let key = |bar: &StoredBar| (bar.open_time, bar.revision());
+    let is_it = |entry: &LogBar| entry.series == *series && key(&entry.bar) == key(&bar.stored);
+    logged.iter().find(|(_, entry)| is_it(entry)).map(|(at, entry)| (*at, entry.bar))
 }
 
 fn stored((sequence, entry): (u64, LogBar)) -> (Option<u64>, LiveChange) {

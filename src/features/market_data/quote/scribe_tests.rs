@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::domain::ohlcv::BarSource;
-use crate::features::market_data::quote::test_bench::{Bench, bar, hour, symbol};
+use crate::domain::sync::SyncDiff;
+use crate::features::market_data::quote::ring::Ahead;
+use crate::features::market_data::quote::test_bench::{Bench, at, bar, hour, symbol};
 
 fn scribe(bench: &Bench) -> Scribe {
     let (rerolled, _) = mpsc::unbounded_channel();
@@ -15,14 +17,31 @@ fn closed(price: f64) -> Decided {
 
 #[tokio::test]
 async fn a_bar_that_somebody_else_wrote_otherwise_is_told_as_they_did() {
-    let bench = Bench::start().await;
-    let scribe = scribe(&bench);
-    let first = LogBar { series: hour(), bar: bar(1.0, 1, BarSource::Ticks).stored };
-    let log = bench.parts.database.bar_log();
-    log.append(&[first], Timestamp::now()).await.unwrap();
-    scribe.write(vec![Job::Decided(vec![closed(2.0)])]).await.unwrap();
-    assert_eq!(bench.told().len(), 0, "it is not what is stored");
-    assert_eq!(scribe.hub.newest(), (1, 1), "streams have it from the log");
+    for logged in [true, false] {
+        let bench = Bench::start().await;
+        let (scribe, database) = (scribe(&bench), &bench.parts.database);
+        let theirs = bar(1.0, 1, BarSource::Provider).stored;
+        if logged {
+            let first = LogBar { series: hour(), bar: theirs };
+            database.bar_log().append(&[first], Timestamp::now()).await.unwrap();
+        } else {
+            // As a process does that does not know that the feed of another one tracks it.
+            let diff = SyncDiff { inserted: vec![theirs], ..SyncDiff::default() };
+            database.bars().write(&hour(), &diff, Timestamp::now()).await.unwrap();
+        }
+        let over = LiveChange::IntervalClosed(hour(), at(3_600));
+        let decided = vec![closed(2.0), Decided::Live(over.clone())];
+        scribe.write(vec![Job::Decided(decided)]).await.unwrap();
+
+        let Ahead::Entries(told) = scribe.hub.entries(0, 9) else { panic!("gone") };
+        let told: Vec<_> = told.iter().map(|entry| (entry.sequence, &entry.change)).collect();
+        let expected = [(1, &LiveChange::Stored(hour(), theirs)), (1, &over)];
+        assert_eq!(told, expected, "logged: {logged}");
+        let events = bench.told();
+        let [event] = &events[..] else { panic!("{events:?}") };
+        let EventPayload::BarCompleted { bar, .. } = &event.event.payload else { panic!() };
+        assert_eq!(bar.stored, theirs, "logged: {logged}");
+    }
 }
 
 #[tokio::test]

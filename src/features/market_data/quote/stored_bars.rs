@@ -1,4 +1,4 @@
-//! Stored bars of many series in one order: by close time, symbol, interval.
+//! Stored bars of many series in one order: by close time, symbol, interval, open time.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -19,16 +19,21 @@ const BATCH: usize = 512;
 /// No bar is longer: one that closes at a time opened at most this long before.
 const LONGEST_BAR: SignedDuration = SignedDuration::from_hours(40 * 24);
 
+/// A bar that comes next in its run: its close, symbol, interval and open, and which run it is.
+type Next = (Timestamp, Symbol, Interval, Timestamp, usize);
+
 /// A read of final bars under way.
 pub(super) struct StoredBars {
     start_time: Timestamp,
     query: u32,
+    /// Bars up to here were handed out before this read began.
+    behind: Option<StoredPosition>,
     /// The last bar that was handed out, or a place before all of them.
     position: Option<StoredPosition>,
     runs: Vec<Run>,
     page: u32,
     /// The next bar of each run that has one.
-    order: BinaryHeap<Reverse<(Timestamp, Symbol, Interval, usize)>>,
+    order: BinaryHeap<Reverse<Next>>,
     /// Runs whose next bar is not in order yet.
     unfilled: Vec<usize>,
 }
@@ -55,16 +60,17 @@ impl StoredBars {
             close_time: start_time,
             symbol: symbol.clone(),
             interval: Interval::M1,
+            open_time: None,
             start_time,
             query,
         });
         let position = position.or(before_all);
-        let behind = position.as_ref().map_or(Timestamp::MIN, |position| {
+        let oldest = position.as_ref().map_or(Timestamp::MIN, |position| {
             position.close_time.saturating_sub(LONGEST_BAR).unwrap_or(Timestamp::MIN)
         });
         let run = |(symbol, interval): (&Symbol, &Interval)| Run {
             series: Series::new(symbol.clone(), *interval),
-            from: start_time.max(behind),
+            from: start_time.max(oldest),
             bars: VecDeque::new(),
             exhausted: false,
         };
@@ -73,7 +79,8 @@ impl StoredBars {
         let runs: Vec<Run> = pairs.map(run).collect();
         let page = (HELD / runs.len().max(1)).clamp(16, 2_000).try_into().unwrap_or(16);
         let unfilled = (0..runs.len()).collect();
-        Self { start_time, query, position, runs, page, order: BinaryHeap::new(), unfilled }
+        let (behind, order) = (position.clone(), BinaryHeap::new());
+        Self { start_time, query, behind, position, runs, page, order, unfilled }
     }
 
     /// Behind the last bar that was handed out.
@@ -97,15 +104,17 @@ impl StoredBars {
                     Err(_) => return Ok(batch),
                 }
             }
-            let Some(Reverse((close_time, symbol, interval, index))) = self.order.pop() else {
+            let Some(Reverse((close_time, symbol, interval, open, index))) = self.order.pop()
+            else {
                 break;
             };
             let bar = self.runs.get_mut(index).and_then(|run| run.bars.pop_front());
             self.unfilled.push(index);
-            let (start_time, query) = (self.start_time, self.query);
-            let place = StoredPosition { close_time, symbol, interval, start_time, query };
-            let is_behind = self.position.as_ref().is_none_or(|position| *position < place);
-            if let Some(bar) = bar.filter(|_| is_behind) {
+            let (open_time, start_time, query) = (Some(open), self.start_time, self.query);
+            let place =
+                StoredPosition { close_time, symbol, interval, open_time, start_time, query };
+            let is_next = self.behind.as_ref().is_none_or(|behind| *behind < place);
+            if let Some(bar) = bar.filter(|_| is_next) {
                 self.position = Some(place.clone());
                 batch.push((Series::new(place.symbol.clone(), interval), bar, place));
             }
@@ -126,7 +135,8 @@ impl StoredBars {
         }
         if let Some(bar) = run.bars.front() {
             let Series { symbol, interval } = run.series.clone();
-            self.order.push(Reverse((bar.range.close(), symbol, interval, index)));
+            let (close, open) = (bar.range.close(), bar.stored.open_time);
+            self.order.push(Reverse((close, symbol, interval, open, index)));
         }
         Ok(())
     }

@@ -163,8 +163,7 @@ impl Copy<'_> {
         let fetched = check(series, page, &mut clock);
         let stored = run.database.bars().stretch(series, first.open_time, last.open_time).await?;
         let mut bars = OhlcvAggregate::new(series.clone(), stored);
-        let live = run.live.of(&series.symbol);
-        let known = if live.tracked {
+        let known = if run.live.of(&series.symbol).tracked {
             // Its forming bar is the feed's; what was fetched of it counts as unchanged.
             fetched.iter().filter(|bar| bar.finished).copied().collect()
         } else {
@@ -174,9 +173,10 @@ impl Copy<'_> {
         diff.unchanged += u64::try_from(fetched.len() - known.len()).unwrap_or_default();
         if !diff.is_empty() {
             let now = Timestamp::now();
+            let logged_from = run.live.logged_from(&series.symbol).await?;
             run.cache.begin_write(series).await;
             let stored = run.database.bars();
-            let written = stored.write_logged(series, &diff, live.logged_from, now).await;
+            let written = stored.write_logged(series, &diff, logged_from, now).await;
             run.cache.finish_write(series).await;
             if !written?.is_empty() {
                 run.live.logged();

@@ -23,7 +23,7 @@ use super::super::millisecond_before;
 use super::bar_log::{BarLog, COLLECTION, number, range, read_entry, series_of};
 use super::ohlcv::{COLLECTION as OHLCV, Ohlcv, series_filter};
 use super::ohlcv_write::{Found, Write, append_values, dates, document, duplicates};
-use super::{DEADLINE, DatabaseError, ENGINE, database_error, is_duplicate_key};
+use super::{DEADLINE, DatabaseError, ENGINE, database_error, decode, is_duplicate_key};
 use crate::domain::ohlcv::StoredBar;
 use crate::domain::shared::Series;
 
@@ -154,40 +154,41 @@ impl BarLog {
         self.advance(doc! { "next": number(sequence + 1), "applied": number(sequence) }).await
     }
 
-    /// Decides what is new. `is_contested` where the log may have what `ohlcv` has not.
+    /// Decides what is new: what replaces what is stored, and what is stored in its place and was
+    /// never logged. `is_contested` where the log may have what `ohlcv` has not.
     async fn plan(&self, bars: &[LogBar], is_contested: bool) -> Result<Plan, DatabaseError> {
         let mut stored = self.stored(bars).await?;
-        let mut replaces = Vec::with_capacity(bars.len());
+        let mut kept = Vec::with_capacity(bars.len());
         for entry in bars {
-            let key = bar_key(entry);
-            let gives_way = stored.get(&key).is_none_or(|stored| entry.bar.replaces(stored));
-            if gives_way {
-                stored.insert(key, entry.bar);
+            let known = stored.get(&bar_key(entry)).copied();
+            let stays = known.filter(|known| !entry.bar.replaces(known));
+            if stays.is_none() {
+                stored.insert(bar_key(entry), entry.bar);
             }
-            replaces.push(gives_way);
+            kept.push(stays);
         }
-        let unsure = bars.iter().zip(&replaces).filter(|(_, replaces)| is_contested || !**replaces);
+        let unsure = bars.iter().zip(&kept).filter(|(_, kept)| is_contested || kept.is_some());
         let logged = self.logged(unsure.map(|(entry, _)| entry)).await?;
         let mut plan = Plan::default();
         let mut places: HashMap<LogKey, (usize, StoredBar)> = HashMap::new();
-        for (index, (entry, replaces)) in bars.iter().zip(replaces).enumerate() {
+        for (index, (entry, kept)) in bars.iter().zip(kept).enumerate() {
             let key = log_key(entry);
             if let Some((sequence, bar)) = logged.get(&key) {
                 plan.known.extend((*bar == entry.bar).then_some((*sequence, index)));
-                plan.removed.extend(replaces.then(|| entry.clone()));
+                plan.removed.extend(kept.is_none().then(|| entry.clone()));
             } else if let Some((place, bar)) = places.get(&key) {
                 plan.places.extend((*bar == entry.bar).then_some((index, *place)));
-            } else if replaces {
+            } else if let Some(bar) = to_log(entry, kept) {
                 let place = plan.new.len();
-                places.insert(key, (place, entry.bar));
-                plan.places.push((index, place));
-                plan.new.push(entry.clone());
+                places.insert(key, (place, bar));
+                plan.places.extend((bar == entry.bar).then_some((index, place)));
+                plan.new.push(LogBar { series: entry.series.clone(), bar });
             }
         }
         Ok(plan)
     }
 
-    /// What `ohlcv` has under the keys of `bars`, as far as what may replace it is concerned.
+    /// What `ohlcv` has under the keys of `bars`.
     async fn stored(&self, bars: &[LogBar]) -> Result<HashMap<BarKey, StoredBar>, DatabaseError> {
         let mut by_series: HashMap<&Series, Vec<Timestamp>> = HashMap::new();
         let mut named = HashMap::with_capacity(bars.len());
@@ -200,17 +201,16 @@ impl BarLog {
             key.insert("datetime", doc! { "$in": dates(times.into_iter()) });
             key
         });
-        let projection = doc! {
-            "symbol": 1, "exchange": 1, "interval": 1, "datetime": 1, "state": 1, "revision": 1,
-        };
-        let options = FindOptions::builder().projection(projection).max_time(DEADLINE).build();
+        let options = FindOptions::builder().max_time(DEADLINE).build();
         let filter = doc! { "$or": keys.collect::<Vec<_>>() };
         let read = move |stored: &mut HashMap<_, _>, document: &_| {
             let corrupt = |detail| DatabaseError::corrupt(OHLCV, "a bar", detail);
             let found = Found::read(document).map_err(corrupt)?;
             let key = (series_of(document).map_err(corrupt)?, found.open_time);
             if let Some(bar) = named.get(&key) {
-                stored.insert(key, found.as_stored(bar));
+                // Of one that is no bar the revision counts.
+                let read = decode::bar_fields(document).unwrap_or_else(|_| found.as_stored(bar));
+                stored.insert(key, read);
             }
             Ok(())
         };
@@ -301,6 +301,12 @@ impl BarLog {
         let exist = self.0.run(DEADLINE, insert).await?;
         Ok(exist.into_iter().filter_map(|index| bars.get(index).copied().cloned()).collect())
     }
+}
+
+/// What the log is to have of `entry`: itself, or what is `kept` in its place, where that has its
+/// revision. A higher one was logged when it was written.
+fn to_log(entry: &LogBar, kept: Option<StoredBar>) -> Option<StoredBar> {
+    kept.map_or(Some(entry.bar), |kept| (kept.revision() == entry.bar.revision()).then_some(kept))
 }
 
 fn bar_key(entry: &LogBar) -> BarKey {

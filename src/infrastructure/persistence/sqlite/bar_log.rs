@@ -136,7 +136,10 @@ fn append(
             None => *ids.entry(series).or_insert(make_series(transaction, series)?),
         };
         let stored = stored_bar(transaction, id, bar, series)?;
-        if stored.is_some_and(|stored| !bar.replaces(&stored)) {
+        if let Some(kept) = stored.filter(|stored| !bar.replaces(stored)) {
+            // A higher revision was logged when it was written; this one perhaps not.
+            let is_same = kept.revision() == bar.revision();
+            next += i64::from(is_same && insert(transaction, next, id, &kept, at)?);
             logged.extend(logged_before(transaction, id, bar, series)?.map(|at| (at, index)));
             continue;
         }
