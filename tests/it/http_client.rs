@@ -13,9 +13,12 @@ use pocketquant::infrastructure::http_client::{
 use pocketquant::infrastructure::tls::{client_config, install_crypto_provider};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use url::Url;
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::servers::free_port;
 
 fn config() -> HttpClientConfig {
     install_crypto_provider();
@@ -283,17 +286,30 @@ async fn names_lead_nowhere_but_to_allowed_addresses() {
 }
 
 #[tokio::test]
+async fn a_try_that_the_end_of_the_time_cut_off_hides_nothing() {
+    let site = MockServer::start().await;
+    let failing = ResponseTemplate::new(503);
+    Mock::given(path("/")).respond_with(failing).up_to_n_times(1).mount(&site).await;
+    let hanging = ResponseTemplate::new(200).set_delay(Duration::from_mins(5));
+    Mock::given(path("/")).respond_with(hanging).mount(&site).await;
+    let soon = || Instant::now() + Duration::from_secs(2);
+    let client = client();
+    let answer = client.send(HttpRequest::get(page(&site, "/")).by(soon())).await.unwrap();
+    assert_eq!((answer.status, count(&site).await), (StatusCode::SERVICE_UNAVAILABLE, 2));
+    let error = client.send(HttpRequest::get(page(&site, "/")).by(soon())).await.unwrap_err();
+    assert_eq!(error.kind(), "timeout", "{error:?}");
+}
+
+#[tokio::test]
 async fn failures_are_told_apart_and_tell_no_secret() {
-    let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let plain = raw(b"this is no TLS").await;
     let secret = |scheme: &str, host: &str| {
         Url::parse(&format!("{scheme}://user:secret@{host}/secret?secret=secret#secret")).unwrap()
     };
     let cut = raw(b"HTTP/1.1 nonsense\r\n\r\n").await;
     for (url, kind) in [
-        (secret("http", &address.to_string()), "connect"),
+        (secret("http", &nobody.to_string()), "connect"),
         (secret("https", &plain.to_string()), "tls"),
         (secret("http", &cut.to_string()), "broken"),
         (secret("ftp", "host.example"), "request"),

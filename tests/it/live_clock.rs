@@ -239,7 +239,9 @@ fn each_trade_counted_once(recorder: &Recorder) {
 }
 
 async fn late_trades_revise(simulator: &TestSimulator, recorder: &mut Recorder, boundary: i64) {
-    // Late, but not too late: the bar and all above it, once.
+    // Late, but not too late: the bar and all above it, once. By now the provider has said what it
+    // was asked at the close, where a week or a month ended.
+    until_second(boundary + 9).await;
     tick(simulator, LATE, boundary - 1, 150.0).await;
     recorder
         .until("a late trade revises", |events| {

@@ -35,7 +35,7 @@ const REPLAY: Duration = Duration::from_mins(1);
 const RATE: f64 = 8_000.0;
 
 /// How long callers wait once it is known what is away: less than a server is looked for.
-const IMPATIENCE: Duration = Duration::from_secs(2);
+const IMPATIENCE: Duration = Duration::from_millis(2_900);
 
 /// How a database goes away.
 #[derive(Clone, Copy, Debug)]
@@ -395,7 +395,7 @@ async fn a_cache_that_is_gone_is_noticed_by_nobody_but_the_metrics() {
     let mut settings = settings(&simulator, &mongodb).await;
     settings.insert("REDIS_URL".to_owned(), redis.url());
     let mut watched = Watched::start(simulator, settings).await;
-    assert!(cache_errors(&watched.settings).await < 1.0);
+    let errors_before = cache_errors(&watched.settings).await;
 
     redis.crash();
     let since = Instant::now();
@@ -411,7 +411,7 @@ async fn a_cache_that_is_gone_is_noticed_by_nobody_but_the_metrics() {
         }
     }
 
-    assert!(cache_errors(&watched.settings).await >= 1.0);
+    assert!(cache_errors(&watched.settings).await > errors_before);
 
     // Back, and empty.
     redis.restart().await;

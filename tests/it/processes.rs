@@ -67,14 +67,14 @@ impl Server {
         let kept = Arc::clone(&log);
         drop(tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Some((_, rest)) = line.split_once("serving gRPC on ") {
-                    let address: String = rest
-                        .chars()
-                        .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
-                        .collect();
+                let address = line.split_once("serving gRPC on ").map(|(_, rest)| {
+                    let is_of_it = |c: &char| c.is_ascii_digit() || ".:".contains(*c);
+                    rest.chars().take_while(is_of_it).collect::<String>()
+                });
+                kept.lock().unwrap().push(line);
+                if let Some(address) = address {
                     drop(sender.send(address).await);
                 }
-                kept.lock().unwrap().push(line);
             }
         }));
         let address = serving.recv().await;

@@ -234,7 +234,7 @@ async fn assert_whole(client: &mut MarketDataClient<Channel>, last: &pb::SyncPro
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
 async fn another_service_shows_and_cancels_a_sync_and_goes_on_with_it_after_a_crash() {
-    let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=100"]).await;
+    let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=400"]).await;
     let mut settings = simulator.settings();
     for (name, value) in Engine::Servers.settings().await {
         settings.insert(name.to_owned(), value);

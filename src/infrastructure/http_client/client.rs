@@ -63,9 +63,11 @@ impl HttpClient {
     }
 
     /// Sends `request` and reads the answer, whatever its status is. Repeatable requests are tried
-    /// again after failures and after statuses that pass; the last outcome is answered.
+    /// again after failures and after statuses that pass; the last outcome is answered, but of a
+    /// try that was cut off by the end of the time for all of them.
     pub async fn send(&self, request: HttpRequest) -> Result<HttpAnswer, HttpError> {
-        let deadline = Instant::now() + self.config.total_timeout;
+        let longest = Instant::now() + self.config.total_timeout;
+        let deadline = request.deadline.map_or(longest, |deadline| deadline.min(longest));
         let may_be_led = request.may_be_led();
         let mut request = request;
         loop {
@@ -85,14 +87,21 @@ impl HttpClient {
         deadline: Instant,
     ) -> Result<HttpAnswer, HttpError> {
         let mut retries = Retries::new(&self.config.retry, request.repeatable);
+        let mut before = None;
         loop {
             let outcome = self.observed(request, deadline).await;
+            let cut_off = matches!(outcome, Err(HttpError::Timeout { .. }));
+            if cut_off && Instant::now() >= deadline {
+                // The try before has something to say.
+                return before.unwrap_or(outcome);
+            }
             let Some(pause) = retries.pause_after(&outcome) else { return outcome };
             if Instant::now() + pause >= deadline {
                 return outcome;
             }
             HTTP_RETRIES.with([self.config.target]).increment(1);
             sleep(pause).await;
+            before = Some(outcome);
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
@@ -21,6 +22,7 @@ pub struct HttpRequest {
     pub(super) redirects: u8,
     pub(super) private_path: bool,
     pub(super) body_ignored: bool,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl HttpRequest {
@@ -36,6 +38,7 @@ impl HttpRequest {
             redirects: 0,
             private_path: false,
             body_ignored: false,
+            deadline: None,
         }
     }
 
@@ -97,6 +100,13 @@ impl HttpRequest {
     #[must_use]
     pub const fn ignoring_the_answers_body(mut self) -> Self {
         self.body_ignored = true;
+        self
+    }
+
+    /// To be answered by `deadline`, where that is sooner than the client's longest time.
+    #[must_use]
+    pub const fn by(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 

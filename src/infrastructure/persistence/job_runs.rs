@@ -3,7 +3,7 @@
 //! A run is claimed by keeping it. One job has one run under way and one run an instant and
 //! attempt, whoever asks: the database holds both rules, so all processes that share it keep them.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::calls::Calls;
@@ -48,15 +48,6 @@ pub enum Claim {
     Busy(JobRun),
     /// There was that attempt for that instant already.
     Taken,
-}
-
-/// How long an owner's lapsed run is left to itself: it may have renewed its lease late. One whose
-/// claim was kept without its owner's knowing is renewed by nobody.
-const OWN_GRACE: SignedDuration = SignedDuration::from_mins(1);
-
-/// The time before which leases of an owner's own runs have lapsed for good.
-pub(super) fn own_lapsed(now: Timestamp) -> Timestamp {
-    now.saturating_sub(OWN_GRACE).unwrap_or(Timestamp::MIN)
 }
 
 /// What runs say whose process died.
@@ -129,15 +120,21 @@ impl JobRuns {
         observed!(self, "end", end(run_id, owner, end))
     }
 
-    /// Ends, as interrupted, runs of others whose lease lapsed before `now`, and the owner's own
-    /// that lapsed a minute before, which nobody carries out; answers of which jobs they were. On
-    /// the embedded engine, whose files belong to one process, every lease of another has lapsed.
+    /// Ends, as interrupted, runs whose lease has lapsed, but for those that the owner has
+    /// `under_way`; answers of which jobs they were. On the embedded engine, whose files belong to
+    /// one process, every lease of another has lapsed.
     pub async fn interrupt(
         &self,
         owner: Uuid,
-        now: Timestamp,
+        under_way: &[Uuid],
     ) -> Result<Vec<String>, DatabaseError> {
-        observed!(self, "interrupt", interrupt(owner, now))
+        let work = async {
+            match &self.engine {
+                RunEngine::MongoDb(engine) => engine.interrupt(under_way).await,
+                RunEngine::Sqlite(engine) => engine.interrupt(owner, under_way).await,
+            }
+        };
+        self.calls.observe("interrupt", Box::pin(work)).await
     }
 
     /// The run of this id.

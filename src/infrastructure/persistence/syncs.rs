@@ -3,6 +3,8 @@
 //! A sync that is not over belongs to a process, by a lease: when the process dies, the lease
 //! lapses, and another process, or the next start, takes the sync over where it was.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -52,13 +54,17 @@ pub struct SyncCounts {
     pub rejected: u64,
 }
 
-/// A process's hold on its syncs.
+/// A process's hold on what it works at.
+///
+/// When it lapses is decided on the database's clock, so that processes need not agree on the time:
+/// on MongoDB the server's; the embedded engine belongs to one process, and has that one's
+/// monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Which process.
     pub owner: Uuid,
-    /// Until when nobody else takes its syncs over.
-    pub until: Timestamp,
+    /// For how long, from when the database hears of it, nobody else takes over what it has.
+    pub length: Duration,
 }
 
 /// The syncs. Cheap to clone.
@@ -141,17 +147,17 @@ impl Syncs {
         self.calls.observe("renew", Box::pin(work)).await
     }
 
-    /// Takes over at most `limit` syncs whose lease lapsed before `now`, the oldest first. On the
-    /// embedded engine, whose files belong to one process, every lease of another has lapsed.
+    /// Takes over at most `limit` syncs whose lease has lapsed, the oldest first. On the embedded
+    /// engine, whose files belong to one process, every lease of another has lapsed, and none of
+    /// its own.
     pub async fn take_over(
         &self,
         lease: Lease,
-        now: Timestamp,
         limit: u32,
     ) -> Result<Vec<SyncRecord>, DatabaseError> {
         let work = async {
             match &self.engine {
-                SyncEngine::MongoDb(engine) => engine.take_over(lease, now, limit).await,
+                SyncEngine::MongoDb(engine) => engine.take_over(lease, limit).await,
                 SyncEngine::Sqlite(engine) => engine.take_over(lease, limit).await,
             }
         };

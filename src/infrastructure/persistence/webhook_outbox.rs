@@ -82,6 +82,8 @@ pub struct Settled {
     pub webhook_id: Uuid,
     /// Which event.
     pub event_id: Uuid,
+    /// The how manyth try it was: from 1.
+    pub attempt: u32,
     /// How it stands now.
     pub state: DeliveryState,
     /// When the try ended.
@@ -128,7 +130,8 @@ impl WebhookOutbox {
         Self { engine, calls }
     }
 
-    /// Puts `deliveries` that are not there yet, due at `at`. Durable when it returns.
+    /// Puts `deliveries` that are not there yet, due at `at`; of an endpoint that was just deleted,
+    /// nothing is kept. Durable when it returns.
     pub async fn put(
         &self,
         deliveries: Vec<NewDelivery>,
@@ -189,7 +192,8 @@ impl WebhookOutbox {
         self.calls.observe("claim", Box::pin(work)).await
     }
 
-    /// Writes down what became of tries. What has ended meanwhile stays as it ended.
+    /// Writes down what became of tries. What has ended meanwhile stays as it ended, and a try that
+    /// was written down before, as the answer to that was lost, does not count again.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<(), DatabaseError> {
         let work = async {
             match &self.engine {
@@ -200,12 +204,16 @@ impl WebhookOutbox {
         self.calls.observe("settle", Box::pin(work)).await
     }
 
-    /// How much waits for `webhook_id`.
-    pub async fn size(&self, webhook_id: Uuid) -> Result<OutboxSize, DatabaseError> {
+    /// How much waits for `webhook_id`, at `now` by the clock that it is due by.
+    pub async fn size(
+        &self,
+        webhook_id: Uuid,
+        now: Timestamp,
+    ) -> Result<OutboxSize, DatabaseError> {
         let work = async {
             match &self.engine {
-                OutboxEngine::MongoDb(engine) => engine.size(webhook_id).await,
-                OutboxEngine::Sqlite(engine) => engine.size(webhook_id).await,
+                OutboxEngine::MongoDb(engine) => engine.size(webhook_id, now).await,
+                OutboxEngine::Sqlite(engine) => engine.size(webhook_id, now).await,
             }
         };
         self.calls.observe("size", Box::pin(work)).await
@@ -254,6 +262,22 @@ impl WebhookOutbox {
             }
         };
         self.calls.observe("list", Box::pin(work)).await
+    }
+
+    /// How the newest deliveries to `webhook_id` ended, at most `limit`, the newest first. What is
+    /// pending says nothing: it may not have been tried.
+    pub async fn ended(
+        &self,
+        webhook_id: Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeliveryState>, DatabaseError> {
+        let work = async {
+            match &self.engine {
+                OutboxEngine::MongoDb(engine) => engine.ended(webhook_id, limit).await,
+                OutboxEngine::Sqlite(engine) => engine.ended(webhook_id, limit).await,
+            }
+        };
+        self.calls.observe("ended", Box::pin(work)).await
     }
 }
 

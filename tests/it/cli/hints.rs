@@ -60,7 +60,7 @@ async fn what_keeps_an_encrypted_connection_from_coming_about_is_hinted_at() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_sync_says_that_it_goes_on_and_how_to_follow_it() {
-    let running = Running::with(&["--fault", "slow=1000"], &[("LOG_LEVEL", "debug")]).await;
+    let running = Running::with(&["--fault", "slow=4000"], &[("LOG_LEVEL", "debug")]).await;
     let mut command = pocketquant(&["sync", "NYSE:IBM"]);
     command.env("POCKETQUANT_SERVER", running.server.url());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -14,6 +14,8 @@ pub mod webhooks;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ::mongodb::Client;
+use ::mongodb::bson::{DateTime, Document, doc};
 use jiff::Timestamp;
 use pocketquant::domain::ohlcv::{BarSource, Ohlcv, StoredBar};
 use pocketquant::domain::shared::{Interval, Series, Symbol};
@@ -21,6 +23,7 @@ use pocketquant::domain::sync::SyncDiff;
 use pocketquant::infrastructure::persistence::{
     BarOrder, BarQuery, Database, DatabaseConfig, DatabaseError,
 };
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +34,8 @@ pub struct Store {
     pub database: Database,
     pub tasks: TaskTracker,
     pub folder: Option<TempDir>,
+    /// What it is called, on MongoDB.
+    name: String,
 }
 
 impl Store {
@@ -39,14 +44,34 @@ impl Store {
         let tasks = TaskTracker::new();
         let config = DatabaseConfig::Sqlite { data_dir: folder.path().to_owned() };
         let database = Database::connect(config, tasks.clone()).await.unwrap();
-        Self { database, tasks, folder: Some(folder) }
+        Self { database, tasks, folder: Some(folder), name: String::new() }
     }
 
     pub async fn mongodb() -> Self {
-        let config = mongodb_config(&servers::mongodb_url().await, &fresh_name());
+        let name = fresh_name();
+        let config = mongodb_config(&servers::mongodb_url().await, &name);
         let tasks = TaskTracker::new();
         let database = Database::connect(config, tasks.clone()).await.unwrap();
-        Self { database, tasks, folder: None }
+        Self { database, tasks, folder: None, name }
+    }
+
+    /// Lets all leases lapse: as if those who have them had been frozen for longer.
+    pub async fn lapse_leases(&self) {
+        let leased = ["syncs", "job_runs", "webhook_outbox"];
+        if let Some(folder) = &self.folder {
+            let file = Connection::open(folder.path().join("pocketquant.db")).unwrap();
+            for table in leased {
+                let lapse = format!("UPDATE {table} SET leased_until = 0");
+                file.execute(&lapse, []).unwrap();
+            }
+            return;
+        }
+        let client = Client::with_uri_str(servers::mongodb_url().await).await.unwrap();
+        let lapsed = doc! { "$set": { "leased_until": DateTime::from_millis(0) } };
+        for name in leased {
+            let documents = client.database(&self.name).collection::<Document>(name);
+            documents.update_many(doc! {}, lapsed.clone()).await.unwrap();
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use mongodb::{Client, IndexModel};
 use pocketquant::domain::ohlcv::{BarSource, Ohlcv, StoredBar};
 use pocketquant::domain::shared::{EventType, Interval, Symbol};
 use pocketquant::domain::sync::{SyncState, SyncStatus};
+use pocketquant::infrastructure::interfaces::HistoryDepth;
 use pocketquant::infrastructure::persistence::{
-    Database, DatabaseConfig, DatabaseError, NewDelivery, SymbolFilter, SyncStatusFilter,
+    Claim, Database, DatabaseConfig, DatabaseError, JobRun, Lease, NewDelivery, SymbolFilter,
+    SyncCounts, SyncRecord, SyncStatusFilter,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
@@ -312,4 +314,55 @@ async fn a_webhooks_place_in_the_log_stays_where_its_bars_could_not_be_put() {
     let outbox = store.database.webhook_outbox();
     outbox.put_logged(id, vec![too_large], 8, 0, time(0)).await.unwrap_err();
     assert_eq!(store.database.webhooks().list().await.unwrap()[0].cursor, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod: run scripts/test"]
+async fn what_others_have_a_lease_of_is_theirs_until_that_lapses_on_the_server() {
+    let store = Store::mongodb().await;
+    let lease = || Lease { owner: Uuid::now_v7(), length: Duration::from_hours(1) };
+    let (syncs, runs) = (store.database.syncs(), store.database.job_runs());
+    let outbox = store.database.webhook_outbox();
+    let webhook_id = super::webhooks::with_webhook(&store).await;
+    let (event_id, event_type) = (Uuid::now_v7(), EventType::FeedUp);
+    let delivery = NewDelivery { webhook_id, event_id, event_type, body: Bytes::new() };
+    outbox.put(vec![delivery], time(0)).await.unwrap();
+    let theirs = lease();
+    let sync = SyncRecord {
+        sync_id: Uuid::now_v7(),
+        series: series("A:B", Interval::D1),
+        depth: HistoryDepth::Full,
+        state: SyncState::Syncing,
+        counts: SyncCounts::default(),
+        reached: None,
+        started_at: time(0),
+        ended: None,
+    };
+    syncs.insert(&sync, theirs).await.unwrap();
+    let run = JobRun {
+        run_id: Uuid::now_v7(),
+        // No field of a document.
+        job_id: "$owner".to_owned(),
+        instant: None,
+        attempt: 1,
+        started_at: time(0),
+        ended: None,
+    };
+    assert_eq!(runs.claim(run.clone(), theirs).await.unwrap(), Claim::Claimed(run.clone()));
+    assert_eq!(outbox.claim(webhook_id, theirs, time(0), 9).await.unwrap().len(), 1);
+
+    let ours = lease();
+    let taken = async || {
+        let claimed = outbox.claim(webhook_id, ours, time(0), 9).await.unwrap();
+        let syncs = syncs.take_over(ours, 9).await.unwrap();
+        (claimed.len(), syncs, runs.interrupt(ours.owner, &[]).await.unwrap())
+    };
+    assert_eq!(taken().await, (0, vec![], vec![]));
+    store.lapse_leases().await;
+    syncs.renew(theirs).await.unwrap();
+    assert!(runs.renew(run.run_id, theirs).await.unwrap());
+    assert_eq!(taken().await, (1, vec![], vec![]), "what is renewed is theirs");
+    store.lapse_leases().await;
+    assert_eq!(taken().await, (1, vec![sync], vec![run.job_id]));
+    assert_eq!(taken().await, (0, vec![], vec![]));
 }

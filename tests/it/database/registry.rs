@@ -1,5 +1,7 @@
 //! What symbols and sync statuses promise, on both engines.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use pocketquant::domain::shared::{Interval, Series, Symbol};
 use pocketquant::domain::symbol::{
@@ -222,8 +224,9 @@ async fn statuses_are_listed_in_order_page_by_page(store: &Store) {
 
 async fn syncs_belong_to_a_process_until_its_lease_lapses(store: &Store) {
     let syncs = store.database.syncs();
-    let lease = |until| Lease { owner: Uuid::now_v7(), until: time(until) };
-    let (one, other) = (lease(10), lease(30));
+    let lease = |length| Lease { owner: Uuid::now_v7(), length };
+    // It lapses as it is given.
+    let (one, other) = (lease(Duration::ZERO), lease(Duration::from_hours(1)));
     let record = |symbol: &str, started| SyncRecord {
         sync_id: Uuid::now_v7(),
         series: series(symbol, Interval::D1),
@@ -255,11 +258,11 @@ async fn syncs_belong_to_a_process_until_its_lease_lapses(store: &Store) {
     assert!(syncs.renew(other).await.unwrap().is_empty());
 
     // The oldest first; what is taken is the other's.
-    let taken = syncs.take_over(other, time(20), 1).await.unwrap();
+    let taken = syncs.take_over(other, 1).await.unwrap();
     assert_eq!(taken, std::slice::from_ref(&second));
-    let taken = syncs.take_over(other, time(20), 5).await.unwrap();
+    let taken = syncs.take_over(other, 5).await.unwrap();
     assert_eq!(taken, std::slice::from_ref(&first));
-    assert_eq!(syncs.take_over(other, time(20), 5).await.unwrap(), []);
+    assert_eq!(syncs.take_over(other, 5).await.unwrap(), []);
     assert!(!syncs.update(&first, one).await.unwrap(), "it is no longer the first's");
 
     first.ended = Some((time(40), Bytes::from_static(b"how it ended")));

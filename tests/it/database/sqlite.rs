@@ -3,15 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use bytes::Bytes;
-use pocketquant::domain::shared::{EventType, Interval};
-use pocketquant::infrastructure::persistence::{
-    Database, DatabaseConfig, DatabaseError, NewDelivery,
-};
+use pocketquant::domain::shared::Interval;
+use pocketquant::infrastructure::persistence::{Database, DatabaseConfig, DatabaseError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::{Store, all, closed, inserted, is_unavailable, series, time, write};
 
@@ -121,14 +117,4 @@ async fn a_second_run_of_a_job_or_of_its_instant_is_no_row() {
     assert!(insert("ended", Some(3), Some(4)));
     assert!(!insert("again", Some(3), Some(4)));
     assert!(insert("by hand", None, Some(4)) && insert("and again", None, Some(4)));
-}
-
-#[tokio::test]
-async fn nothing_is_kept_for_a_webhook_that_there_is_not() {
-    let store = Store::sqlite().await;
-    let (outbox, webhook_id) = (store.database.webhook_outbox(), Uuid::now_v7());
-    let (event_id, event_type) = (Uuid::now_v7(), EventType::FeedUp);
-    let delivery = NewDelivery { webhook_id, event_id, event_type, body: Bytes::new() };
-    outbox.put(vec![delivery], time(0)).await.unwrap();
-    assert!(outbox.list(webhook_id, None, 9).await.unwrap().is_empty());
 }

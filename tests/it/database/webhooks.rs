@@ -1,5 +1,7 @@
 //! What webhooks and their outbox promise, on both engines.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use pocketquant::domain::shared::{EventType, Interval, Symbol};
@@ -20,6 +22,9 @@ on_both_engines!(
     the_oldest_are_forgotten_and_counted,
     what_ended_long_ago_is_forgotten_and_what_waits_is_not,
     deliveries_are_listed_newest_first_page_by_page,
+    a_try_that_is_written_down_twice_counts_once,
+    nothing_is_kept_for_a_webhook_that_there_is_not,
+    how_the_newest_ended_is_told_however_many_wait,
     nothing_is_left_of_a_deleted_webhook,
 );
 
@@ -51,14 +56,15 @@ fn new(webhook_id: Uuid) -> NewDelivery {
     NewDelivery { webhook_id, event_id: Uuid::now_v7(), event_type: EventType::FeedUp, body }
 }
 
-fn lease(until: i64) -> Lease {
-    Lease { owner: Uuid::now_v7(), until: time(until) }
+fn lease() -> Lease {
+    Lease { owner: Uuid::now_v7(), length: Duration::from_hours(1) }
 }
 
 fn settled(delivery: &Delivery, state: DeliveryState, at: i64, next: i64) -> Settled {
     Settled {
         webhook_id: delivery.webhook_id,
         event_id: delivery.event_id,
+        attempt: delivery.attempts + 1,
         state,
         at: time(at),
         next_attempt_at: time(next),
@@ -114,9 +120,9 @@ async fn an_event_is_put_once_and_belongs_to_who_claims_it(store: &Store) {
     for body in [event.body.clone(), Bytes::from_static(b"other")] {
         outbox.put(vec![NewDelivery { body, ..event.clone() }], time(1)).await.unwrap();
     }
-    let size = outbox.size(id).await.unwrap();
+    let size = outbox.size(id, time(1)).await.unwrap();
     assert_eq!((size.pending, size.oldest, size.due), (1, Some(time(1)), Some(time(1))));
-    let mine = lease(20);
+    let mine = lease();
     assert!(outbox.claim(id, mine, time(0), 9).await.unwrap().is_empty(), "it is not due");
     let claimed = outbox.claim(id, mine, time(1), 9).await.unwrap();
     let expected = Delivery {
@@ -134,7 +140,9 @@ async fn an_event_is_put_once_and_belongs_to_who_claims_it(store: &Store) {
     };
     assert_eq!(claimed, std::slice::from_ref(&expected));
     assert!(outbox.claim(id, mine, time(2), 9).await.unwrap().is_empty(), "it is being sent");
-    assert_eq!(outbox.size(id).await.unwrap().due, Some(time(20)));
+    // When its lease lapses, by the clock that it is due by.
+    let due = outbox.size(id, time(2)).await.unwrap().due.unwrap();
+    assert!(due > time(2) && due <= time(2) + mine.length, "{due}");
 
     outbox.settle(vec![settled(&expected, DeliveryState::Pending, 3, 10)]).await.unwrap();
     assert!(outbox.claim(id, mine, time(9), 9).await.unwrap().is_empty(), "its time has not come");
@@ -146,7 +154,7 @@ async fn an_event_is_put_once_and_belongs_to_who_claims_it(store: &Store) {
     let ended = outbox.list(id, None, 9).await.unwrap();
     assert_eq!((ended[0].state, ended[0].attempts), (DeliveryState::Delivered, 2));
     assert_eq!(ended[0].ended_at, Some(time(11)));
-    let size = outbox.size(id).await.unwrap();
+    let size = outbox.size(id, time(99)).await.unwrap();
     assert_eq!((size.pending, size.oldest, size.due), (0, None, None));
 }
 
@@ -154,11 +162,56 @@ async fn what_was_claimed_and_not_settled_is_claimed_again(store: &Store) {
     let outbox = store.database.webhook_outbox();
     let id = with_webhook(store).await;
     outbox.put(vec![new(id), new(id), new(id)], time(0)).await.unwrap();
-    let (dead, next) = (lease(10), lease(30));
-    assert_eq!(outbox.claim(id, dead, time(1), 2).await.unwrap().len(), 2);
-    assert_eq!(outbox.claim(id, dead, time(1), 9).await.unwrap().len(), 1);
-    let claimed = outbox.claim(id, next, time(11), 9).await.unwrap();
-    assert_eq!(claimed.len(), 3, "the lease has lapsed");
+    let mine = lease();
+    assert_eq!(outbox.claim(id, mine, time(1), 2).await.unwrap().len(), 2);
+    // However far the machine's clock is set forward, they are being sent.
+    assert_eq!(outbox.claim(id, mine, time(1_000), 9).await.unwrap().len(), 1);
+    store.lapse_leases().await;
+    assert!(outbox.size(id, time(1_000)).await.unwrap().due.unwrap() <= time(1_000));
+    for each in [mine, lease()] {
+        let claimed = outbox.claim(id, each, time(1), 9).await.unwrap();
+        assert_eq!(claimed.len(), 3, "the lease has lapsed");
+        store.lapse_leases().await;
+    }
+}
+
+async fn a_try_that_is_written_down_twice_counts_once(store: &Store) {
+    let outbox = store.database.webhook_outbox();
+    let id = with_webhook(store).await;
+    outbox.put(vec![new(id), new(id)], time(0)).await.unwrap();
+    let claimed = outbox.claim(id, lease(), time(1), 9).await.unwrap();
+    let tried = claimed.iter().map(|each| settled(each, DeliveryState::Pending, 1, 2));
+    let tried: Vec<Settled> = tried.collect();
+    // As after an error midway: it is not known what was written down.
+    outbox.settle(tried[..1].to_vec()).await.unwrap();
+    outbox.settle(tried.clone()).await.unwrap();
+    let again = outbox.claim(id, lease(), time(2), 9).await.unwrap();
+    assert_eq!(again.iter().map(|each| each.attempts).collect::<Vec<_>>(), [1, 1]);
+    // A second try counts as one, and so does its end, whoever tells the first again.
+    outbox
+        .settle(vec![settled(&again[0], DeliveryState::Pending, 2, 3), tried[0].clone()])
+        .await
+        .unwrap();
+    outbox.settle(vec![settled(&again[1], DeliveryState::Delivered, 2, 2)]).await.unwrap();
+    outbox.settle(tried).await.unwrap();
+    let mut stand: Vec<_> = outbox
+        .list(id, None, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|each| (each.attempts, each.state))
+        .collect();
+    stand.sort_by_key(|(_, state)| state.as_str());
+    assert_eq!(stand, [(2, DeliveryState::Delivered), (2, DeliveryState::Pending)]);
+}
+
+async fn nothing_is_kept_for_a_webhook_that_there_is_not(store: &Store) {
+    let outbox = store.database.webhook_outbox();
+    let (id, deleted) = (with_webhook(store).await, Uuid::now_v7());
+    outbox.put(vec![new(id), new(deleted)], time(0)).await.unwrap();
+    outbox.put_logged(deleted, vec![new(deleted)], 1, 0, time(0)).await.unwrap();
+    assert!(outbox.list(deleted, None, 9).await.unwrap().is_empty());
+    assert_eq!(outbox.list(id, None, 9).await.unwrap().len(), 1, "the other's is kept");
 }
 
 async fn bars_are_put_with_the_place_in_the_log(store: &Store) {
@@ -171,7 +224,7 @@ async fn bars_are_put_with_the_place_in_the_log(store: &Store) {
     outbox.put_logged(id, Vec::new(), 7, 1, time(1)).await.unwrap();
     let hook = &webhooks.list().await.unwrap()[0];
     assert_eq!((hook.cursor, hook.dropped), (8, 3), "never back");
-    assert_eq!(outbox.size(id).await.unwrap().pending, 2);
+    assert_eq!(outbox.size(id, time(99)).await.unwrap().pending, 2);
 }
 
 async fn the_oldest_are_forgotten_and_counted(store: &Store) {
@@ -182,7 +235,7 @@ async fn the_oldest_are_forgotten_and_counted(store: &Store) {
         events.push(new(id));
         outbox.put(vec![events[at].clone()], time(at.try_into().unwrap())).await.unwrap();
     }
-    let claimed = outbox.claim(id, lease(10), time(10), 3).await.unwrap();
+    let claimed = outbox.claim(id, lease(), time(10), 3).await.unwrap();
     let done = claimed.iter().map(|each| settled(each, DeliveryState::Delivered, 10, 10));
     outbox.settle(done.collect()).await.unwrap();
     assert_eq!(outbox.trim(id, 3, 3).await.unwrap(), 0, "there is no more than may be");
@@ -205,7 +258,7 @@ async fn what_ended_long_ago_is_forgotten_and_what_waits_is_not(store: &Store) {
     for (state, at) in ends {
         outbox.put(vec![new(id), new(other)], time(1)).await.unwrap();
         for webhook in [id, other] {
-            let claimed = outbox.claim(webhook, lease(10), time(2), 9).await.unwrap();
+            let claimed = outbox.claim(webhook, lease(), time(2), 9).await.unwrap();
             let ended = claimed.iter().zip(state).map(|(each, state)| settled(each, state, at, at));
             outbox.settle(ended.collect()).await.unwrap();
         }
@@ -249,13 +302,35 @@ async fn deliveries_are_listed_newest_first_page_by_page(store: &Store) {
     }
 }
 
+async fn how_the_newest_ended_is_told_however_many_wait(store: &Store) {
+    use DeliveryState::{Delivered, Failed, Pending};
+    let outbox = store.database.webhook_outbox();
+    let (id, other) = (with_webhook(store).await, with_webhook(store).await);
+    assert!(outbox.ended(id, 9).await.unwrap().is_empty());
+    // The newest ended first: what counts is when they were put.
+    for (put, state) in [(4, Failed), (3, Delivered), (2, Failed), (1, Delivered)] {
+        outbox.put(vec![new(id)], time(put)).await.unwrap();
+        let claimed = outbox.claim(id, lease(), time(4), 9).await.unwrap();
+        let ended = 20 - put;
+        outbox.settle(vec![settled(&claimed[0], state, ended, ended)]).await.unwrap();
+    }
+    outbox.put((0..150).map(|_| new(id)).collect(), time(9)).await.unwrap();
+    // These were tried and are to be tried again.
+    let tried = outbox.claim(id, lease(), time(9), 75).await.unwrap();
+    let again = tried.iter().map(|each| settled(each, Pending, 9, 99));
+    outbox.settle(again.collect()).await.unwrap();
+    assert_eq!(outbox.ended(id, 100).await.unwrap(), [Failed, Delivered, Failed, Delivered]);
+    assert_eq!(outbox.ended(id, 3).await.unwrap(), [Failed, Delivered, Failed]);
+    assert!(outbox.ended(other, 9).await.unwrap().is_empty(), "they are another's");
+}
+
 async fn nothing_is_left_of_a_deleted_webhook(store: &Store) {
     let (webhooks, outbox) = (store.database.webhooks(), store.database.webhook_outbox());
     let (id, other) = (with_webhook(store).await, with_webhook(store).await);
     outbox.put(vec![new(id), new(other)], time(0)).await.unwrap();
     assert!(webhooks.delete(id).await.unwrap());
     assert!(!webhooks.delete(id).await.unwrap());
-    assert_eq!(outbox.size(id).await.unwrap().pending, 0);
-    assert_eq!(outbox.size(other).await.unwrap().pending, 1);
+    assert_eq!(outbox.size(id, time(99)).await.unwrap().pending, 0);
+    assert_eq!(outbox.size(other, time(99)).await.unwrap().pending, 1);
     assert!(outbox.list(id, None, 9).await.unwrap().is_empty());
 }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use pocketquant::proto::v1 as pb;
 use pocketquant::proto::v1::JobOutcome;
 use pocketquant::proto::v1::system_client::SystemClient;
+use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
 use crate::engines::{Engine, on_every_engine};
@@ -16,6 +17,8 @@ use crate::support::demo_data;
 
 on_every_engine!(a_run_that_is_killed_is_told_and_caught_up_by_the_next_start);
 
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_mins(2);
 const DAILY: &str = "market_data_sync_daily";
 
 /// A server with one tracked series and one job that takes seconds.
@@ -37,12 +40,37 @@ async fn until(
     client: &mut SystemClient<Channel>,
     wanted: impl Fn(&pb::JobRun) -> bool,
 ) -> pb::JobRun {
-    loop {
-        if let Some(run) = last_run(client).await.filter(&wanted) {
-            return run;
+    let looking = async {
+        loop {
+            if let Some(run) = last_run(client).await.filter(&wanted) {
+                return run;
+            }
+            sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    timeout(PATIENCE, looking).await.expect("such a run")
+}
+
+/// Starts the server with the daily job due soon, and not before it has looked for the first time:
+/// what was due before is none of its business.
+async fn start_before_it_is_due(
+    folder: &std::path::Path,
+    settings: &mut BTreeMap<String, String>,
+) -> (Server, SystemClient<Channel>) {
+    for lead in [6, 12, 24, 48] {
+        let soon = TimeZone::UTC.to_datetime(Timestamp::now() + SignedDuration::from_secs(lead));
+        let schedule = format!("{} {} {} * * *", soon.second(), soon.minute(), soon.hour());
+        settings.insert("JOB_MARKET_DATA_SYNC_DAILY_SCHEDULE".to_owned(), schedule);
+        let (server, mut client) = start(folder, settings).await;
+        let answer = client.list_jobs(pb::ListJobsRequest {}).await.unwrap().into_inner();
+        let job = answer.jobs.into_iter().find(|job| job.job_id == DAILY).unwrap();
+        let left = job.next_run_time.unwrap().seconds - Timestamp::now().as_second();
+        if (2..=lead).contains(&left) {
+            return (server, client);
+        }
+        assert_eq!(server.terminate().await, Some(0));
     }
+    panic!("a server takes more than 40 s to start");
 }
 
 /// The settings of `engine`, with a provider that takes its time.
@@ -56,7 +84,7 @@ async fn settings(engine: Engine, simulator: &SimulatorProcess) -> BTreeMap<Stri
 
 async fn a_run_that_is_killed_is_told_and_caught_up_by_the_next_start(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
-    let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=1500"]).await;
+    let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=4000"]).await;
     let mut settings = settings(engine, &simulator).await;
     // Tracked from here on.
     let (server, _) = start(folder.path(), &settings).await;
@@ -69,16 +97,11 @@ async fn a_run_that_is_killed_is_told_and_caught_up_by_the_next_start(engine: En
     server.market_data().await.sync_symbol(request).await.unwrap();
     assert_eq!(server.terminate().await, Some(0));
 
-    // Once a day, and that is soon.
-    let soon = Timestamp::now() + SignedDuration::from_secs(6);
-    let soon = TimeZone::UTC.to_datetime(soon);
-    let schedule = format!("{} {} {} * * *", soon.second(), soon.minute(), soon.hour());
     settings.insert("JOBS_ENABLED".to_owned(), "true".to_owned());
-    settings.insert("JOB_MARKET_DATA_SYNC_DAILY_SCHEDULE".to_owned(), schedule);
     for other in ["MARKET_DATA_SYNC_ALL", "REPAIR_GAPS", "RETENTION"] {
         settings.insert(format!("JOB_{other}_ENABLED"), "false".to_owned());
     }
-    let (server, mut client) = start(folder.path(), &settings).await;
+    let (server, mut client) = start_before_it_is_due(folder.path(), &mut settings).await;
     let running = until(&mut client, |run| run.outcome() == JobOutcome::Running).await;
     assert_eq!(running.attempt, 1);
     server.kill().await;
@@ -86,8 +109,12 @@ async fn a_run_that_is_killed_is_told_and_caught_up_by_the_next_start(engine: En
     let (server, mut client) = start(folder.path(), &settings).await;
     let again = until(&mut client, |run| run.run_id != running.run_id).await;
     assert_eq!((again.attempt, &again.scheduled_time), (2, &running.scheduled_time));
-    let told = server.lines().iter().any(|line| line.contains("was cut off"));
-    assert!(told, "{:#?}", server.lines());
+    let told = async {
+        while !server.lines().iter().any(|line| line.contains("was cut off")) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{:#?}", server.lines()));
     // A stop cuts it off as well, within its bound, and says so.
     assert_eq!(server.terminate().await, Some(0));
     let (server, mut client) = start(folder.path(), &settings).await;
@@ -104,7 +131,7 @@ async fn a_run_that_is_killed_is_told_and_caught_up_by_the_next_start(engine: En
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
 async fn a_run_by_hand_joins_the_one_of_another_server() {
-    let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=300"]).await;
+    let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=3000"]).await;
     let settings = settings(Engine::Servers, &simulator).await;
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (one, mut client) = start(folders[0].path(), &settings).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pocketquant::common::config::JobSettings;
 use pocketquant::common::messaging::EventBus;
 use pocketquant::common::shutdown::Lifecycle;
@@ -13,6 +13,7 @@ use pocketquant::domain::shared::{DomainEvent, EventPayload, Symbol};
 use pocketquant::features::market_data::jobs::{Clock, Job, JobReport, JobService, outage};
 use pocketquant::infrastructure::persistence::{Claim, Database, JobRun, Lease};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::database::{Store, on_both_engines};
@@ -22,6 +23,7 @@ on_both_engines!(
     a_run_that_a_crash_cut_off_is_tried_again_and_not_for_ever,
     a_stop_cuts_a_run_off_and_the_next_start_catches_up,
     a_job_never_overlaps_and_a_run_by_hand_joins,
+    a_run_whose_lease_was_renewed_late_goes_on_where_it_is_carried_out,
     a_run_that_takes_too_long_or_panics_is_told,
     a_job_that_is_switched_off_runs_by_hand_only,
     outages_that_are_told_together_are_repaired_once_and_later_ones_again,
@@ -181,7 +183,7 @@ async fn a_run_that_a_crash_cut_off_is_tried_again_and_not_for_ever(store: &Stor
         started_at: Scene::at(60),
         ended: None,
     };
-    let lapsed = Lease { owner: Uuid::now_v7(), until: Timestamp::UNIX_EPOCH };
+    let lapsed = Lease { owner: Uuid::now_v7(), length: Duration::ZERO };
     let first = crashed(1);
     let claim = runs.claim(first.clone(), lapsed).await.unwrap();
     assert_eq!(claim, Claim::Claimed(first.clone()));
@@ -195,7 +197,7 @@ async fn a_run_that_a_crash_cut_off_is_tried_again_and_not_for_ever(store: &Stor
     for attempt in 1..=MAX_ATTEMPTS {
         let each = JobRun { instant: Some(Scene::at(120)), ..crashed(attempt) };
         assert!(matches!(runs.claim(each, lapsed).await, Ok(Claim::Claimed(_))));
-        runs.interrupt(Uuid::now_v7(), Scene::at(121)).await.unwrap();
+        runs.interrupt(Uuid::now_v7(), &[]).await.unwrap();
     }
     let (service, _lifecycle) = scene.service(database, &open());
     assert!(look(&service, database).await.is_empty(), "enough is enough");
@@ -264,14 +266,40 @@ async fn a_job_never_overlaps_and_a_run_by_hand_joins(store: &Store) {
     while scene.count() == before {
         tokio::task::yield_now().await;
     }
-    let second = by_hand(service.clone());
+    let mut second = Box::pin(service.run_now(JOB));
+    // Until it has seen the one that runs, and waits for it.
+    let waits = timeout(Duration::from_secs(1), &mut second).await;
+    assert!(waits.is_err(), "it is not run beside it: {waits:?}");
     scene.set(4, 0);
     assert!(service.look().await.unwrap().is_empty(), "the one by hand runs");
     gate.add_permits(1);
-    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap());
     assert_eq!((first.run_id, first.instant), (second.run_id, None));
     gate.add_permits(1);
     assert_eq!(hours(&look(&service, database).await), [(4, 1)]);
+}
+
+async fn a_run_whose_lease_was_renewed_late_goes_on_where_it_is_carried_out(store: &Store) {
+    let (database, scene, gate) = (&store.database, Scene::default(), closed());
+    let (service, _lifecycle) = scene.service(database, &gate);
+    scene.set(0, 30);
+    let caller = service.clone();
+    let running = tokio::spawn(async move { caller.run_now(JOB).await });
+    scene.begun.notified().await;
+    store.lapse_leases().await;
+    // The first look asks what became of runs.
+    assert!(service.look().await.unwrap().is_empty());
+    let under_way = database.job_runs().newest(JOB).await.unwrap().unwrap();
+    assert_eq!(under_way.ended, None);
+    gate.add_permits(1);
+    let ended = running.await.unwrap().unwrap();
+    assert_eq!((ended.run_id, outcome(&ended)), (under_way.run_id, JobOutcome::Succeeded));
+    // One that nobody here carries out, as its claim was not heard of, is not waited for.
+    let lost = JobRun { run_id: Uuid::now_v7(), ended: None, ..ended };
+    let lapsed = Lease { owner: Uuid::now_v7(), length: Duration::ZERO };
+    assert!(matches!(database.job_runs().claim(lost.clone(), lapsed).await, Ok(Claim::Claimed(_))));
+    gate.add_permits(1);
+    assert_ne!(service.run_now(JOB).await.unwrap().run_id, lost.run_id);
 }
 
 async fn a_run_that_takes_too_long_or_panics_is_told(store: &Store) {
@@ -387,8 +415,23 @@ async fn services_that_share_a_database_run_each_instant_once() {
     scene.set(21, 0);
     let begun = frozen.look().await.unwrap();
     scene.begun.notified().await;
-    let later = Timestamp::now() + SignedDuration::from_mins(1);
-    assert_eq!(database.job_runs().interrupt(Uuid::now_v7(), later).await.unwrap(), [JOB]);
+    // One whose clock is ahead takes over nothing.
+    let ahead = Scene::default();
+    ahead.set(21, 30);
+    let (other, _) = ahead.service(database, &gate);
+    assert!(other.look().await.unwrap().is_empty());
+    assert_eq!(database.job_runs().get(begun[0].run_id).await.unwrap().unwrap().ended, None);
+    let interrupted = async {
+        loop {
+            store.lapse_leases().await;
+            let jobs = database.job_runs().interrupt(Uuid::now_v7(), &[]).await.unwrap();
+            // Where it is empty, the lease was renewed in between.
+            if !jobs.is_empty() {
+                return jobs;
+            }
+        }
+    };
+    assert_eq!(timeout(LONG, interrupted).await.unwrap(), [JOB]);
     assert_eq!(outcome(&end_of(database, begun[0].run_id).await), JobOutcome::Interrupted);
     while scene.at_once.load(Ordering::SeqCst) > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -256,7 +256,7 @@ async fn ended_sync(database: &Database, series: &Series, at: Timestamp) -> Uuid
         started_at: at,
         ended: Some((at, Bytes::new())),
     };
-    let lease = Lease { owner: Uuid::now_v7(), until: Timestamp::now() };
+    let lease = Lease { owner: Uuid::now_v7(), length: Duration::ZERO };
     database.syncs().insert(&record, lease).await.unwrap();
     assert!(database.syncs().update(&record, lease).await.unwrap());
     record.sync_id
@@ -271,6 +271,7 @@ async fn taken(database: &Database, webhook_id: Uuid, at: Timestamp) -> Uuid {
     let settled = Settled {
         webhook_id,
         event_id,
+        attempt: 1,
         state: DeliveryState::Delivered,
         at,
         next_attempt_at: at,

@@ -19,6 +19,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::collector::{Collector, Span};
 use crate::engines::{Engine, on_every_engine};
 use crate::processes::Server;
+use crate::servers::free_port;
 use crate::support::{TestSimulator, demo_data};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -218,11 +219,9 @@ async fn a_log_in_carries_the_trace_to_the_provider() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_costs_one_warning() {
-    let (away, simulator) = (Collector::start().await, simulator().await);
-    let address = away.address;
-    let mut settings = settings(&simulator, &away);
+    let (address, simulator) = (SocketAddr::from(([127, 0, 0, 1], free_port())), simulator().await);
+    let mut settings = settings_for(&simulator, format!("http://{address}"));
     settings.insert("METRICS_ADDR".to_owned(), "127.0.0.1:0".to_owned());
-    drop(away);
     let folder = TempDir::new().unwrap();
     let server = Server::start(folder.path(), &settings).await;
     let mut client = server.market_data().await;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pocketquant::common::shutdown::Lifecycle;
 use pocketquant::domain::shared::{DomainEvent, EventPayload, EventType, Interval};
 use pocketquant::features::market_data::webhooks::{WebhookPace, WebhookService};
@@ -28,6 +28,7 @@ on_both_engines!(
     bars_that_left_the_log_are_counted,
     what_waits_for_a_disabled_webhook_is_left_alone,
     after_a_failure_one_event_at_a_time_is_sent,
+    an_event_that_fails_while_many_wait_disables_no_webhook_that_took_others,
 );
 
 /// A webhook that nothing can be sent to: its address may not be called.
@@ -80,15 +81,18 @@ async fn until<F: Future<Output = bool>>(what: &str, is_it: impl Fn() -> F) {
 }
 
 async fn put(store: &Store, webhook_id: Uuid, count: usize) -> Vec<NewDelivery> {
-    let new = |_| NewDelivery {
+    let deliveries: Vec<NewDelivery> = (0..count).map(|_| delivery(webhook_id)).collect();
+    store.database.webhook_outbox().put(deliveries.clone(), time(1)).await.unwrap();
+    deliveries
+}
+
+fn delivery(webhook_id: Uuid) -> NewDelivery {
+    NewDelivery {
         webhook_id,
         event_id: Uuid::now_v7(),
         event_type: EventType::FeedUp,
         body: Bytes::from_static(b"{}"),
-    };
-    let deliveries: Vec<NewDelivery> = (0..count).map(new).collect();
-    store.database.webhook_outbox().put(deliveries.clone(), time(1)).await.unwrap();
-    deliveries
+    }
 }
 
 async fn log(store: &Store, bars: std::ops::Range<i64>, at: i64) {
@@ -99,7 +103,7 @@ async fn log(store: &Store, bars: std::ops::Range<i64>, at: i64) {
 }
 
 async fn pending(store: &Store, webhook_id: Uuid) -> u64 {
-    store.database.webhook_outbox().size(webhook_id).await.unwrap().pending
+    store.database.webhook_outbox().size(webhook_id, Timestamp::now()).await.unwrap().pending
 }
 
 async fn dropped(store: &Store, webhook_id: Uuid) -> u64 {
@@ -112,6 +116,7 @@ async fn of_what_ended_and_of_what_waits_the_newest_are_kept(store: &Store) {
     let settled = |new: NewDelivery| Settled {
         webhook_id: busy,
         event_id: new.event_id,
+        attempt: 1,
         state: DeliveryState::Delivered,
         at: time(2),
         next_attempt_at: time(2),
@@ -138,13 +143,15 @@ async fn bars_wait_in_the_log_while_much_waits_for_a_webhook(store: &Store) {
     let hook = webhook(store, true).await;
     // Somebody else sends these.
     put(store, hook, 300).await;
-    let elsewhere = Lease { owner: Uuid::now_v7(), until: time(1_000_000_000) };
+    let elsewhere = Lease { owner: Uuid::now_v7(), length: Duration::from_hours(1_000) };
     store.database.webhook_outbox().claim(hook, elsewhere, time(1), 300).await.unwrap();
     log(store, 0..1_100, 0).await;
 
     let running = serve(store);
     until("full", || async { pending(store, hook).await >= 1_000 }).await;
-    assert_eq!(pending(store, hook).await, 1_000);
+    // By the order of a list: while it is tried, a count of what waits may pass one over.
+    let kept = store.database.webhook_outbox().list(hook, None, 2_000).await.unwrap();
+    assert_eq!(kept.len(), 1_000);
     // The others wait in the log.
     let cursor = async || store.database.webhooks().list().await.unwrap()[0].cursor;
     until("at its place", || async { cursor().await == 700 }).await;
@@ -177,7 +184,7 @@ async fn what_waits_for_a_disabled_webhook_is_left_alone(store: &Store) {
         listed.len() == 2 && listed.iter().all(|each| each.attempts == 1)
     };
     until("tried", is_tried).await;
-    let left = outbox.size(disabled).await.unwrap();
+    let left = outbox.size(disabled, Timestamp::now()).await.unwrap();
     assert_eq!((left.pending, left.due), (1, Some(time(1))), "nobody has it in hand");
     stop(running).await;
 }
@@ -199,5 +206,35 @@ async fn after_a_failure_one_event_at_a_time_is_sent(store: &Store) {
     receiver.until(2).await;
     until("put", || async { pending(store, hook).await == 4 }).await;
     // Of the three, nobody has two in hand.
-    assert!(outbox.size(hook).await.unwrap().due.unwrap() <= Timestamp::now());
+    assert!(outbox.size(hook, Timestamp::now()).await.unwrap().due.unwrap() <= Timestamp::now());
+}
+
+async fn an_event_that_fails_while_many_wait_disables_no_webhook_that_took_others(store: &Store) {
+    let hook = webhook(store, true).await;
+    let events = put(store, hook, 2).await;
+    let settled = |new: &NewDelivery, state| Settled {
+        webhook_id: hook,
+        event_id: new.event_id,
+        attempt: 1,
+        state,
+        at: time(2),
+        next_attempt_at: time(2),
+        status: None,
+        error: String::new(),
+    };
+    let tried = [(&events[0], DeliveryState::Delivered), (&events[1], DeliveryState::Pending)];
+    let outbox = store.database.webhook_outbox();
+    outbox.settle(tried.map(|(event, state)| settled(event, state)).to_vec()).await.unwrap();
+    // As many newer ones as are looked at, and more; none of them is tried.
+    let later = Timestamp::now() + SignedDuration::from_hours(1);
+    outbox.put((0..150).map(|_| delivery(hook)).collect(), later).await.unwrap();
+
+    let running = serve(store);
+    let has_failed = async || {
+        let oldest = outbox.ended(hook, 9).await.unwrap();
+        oldest.contains(&DeliveryState::Failed)
+    };
+    until("tried to the end", || async { has_failed().await }).await;
+    assert_eq!(store.database.webhooks().list().await.unwrap()[0].disabled, None);
+    stop(running).await;
 }

@@ -43,7 +43,7 @@ async fn a_receiver_that_fails_five_times_takes_the_same_event_at_the_sixth_try(
 }
 
 async fn a_receiver_that_hangs_is_timed_out_and_asked_again(engine: Engine) {
-    let pace = quick(2, Duration::from_millis(300));
+    let pace = quick(2, Duration::from_secs(2));
     let (_simulator, mut app, receiver) = scene(engine, pace).await;
     let hook = create(&mut app, &receiver.url(), &["sync.completed"]).await;
     let hang = || ResponseTemplate::new(200).set_delay(Duration::from_secs(30));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::meter::RunMeter;
+use super::under_way::RunUnderWay;
 use super::{Clock, Job, JobReport};
 use crate::common::error::with_causes;
 use crate::common::shutdown::catch_panic;
@@ -16,7 +16,7 @@ use crate::domain::job::JobOutcome;
 use crate::infrastructure::persistence::{JobEnd, JobRun, JobRuns, Lease};
 
 /// How long a run is its process's own after that last said so.
-pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(15);
+pub(super) const LEASE: Duration = Duration::from_secs(15);
 /// How often the process says so.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Runs of a job that are remembered.
@@ -26,10 +26,9 @@ const KEEP_WITHIN: Duration = Duration::from_mins(2);
 /// How long is waited between two tries.
 const KEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// A lease from now on. It is about the process and not about its schedules: the machine's clock
-/// says when it lapses.
-pub(super) fn lease(owner: Uuid) -> Lease {
-    Lease { owner, until: Timestamp::now().saturating_add(LEASE).unwrap_or(Timestamp::MAX) }
+/// A lease from now on.
+pub(super) const fn lease(owner: Uuid) -> Lease {
+    Lease { owner, length: LEASE }
 }
 
 /// A run that this process has claimed.
@@ -40,6 +39,8 @@ pub(super) struct ClaimedRun {
     pub(super) clock: Clock,
     pub(super) owner: Uuid,
     pub(super) stopping: CancellationToken,
+    /// Held as long as this is worked at.
+    pub(super) _under_way: RunUnderWay,
 }
 
 impl ClaimedRun {

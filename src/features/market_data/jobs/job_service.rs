@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::carry_out::{ClaimedRun, LEASE, lease};
+use super::under_way::{RunUnderWay, UnderWay};
 use super::{Clock, Job, JobError, meter};
 use crate::common::error::with_causes;
 use crate::common::schedule::{newest_run, next_run};
@@ -45,6 +46,7 @@ struct Shared {
     lifecycle: Lifecycle,
     /// Who this process is to others.
     owner: Uuid,
+    under_way: UnderWay,
     seen: Mutex<Seen>,
 }
 
@@ -70,6 +72,19 @@ pub enum JobTrouble {
     Away(String),
 }
 
+/// A run that this process carries out.
+type RunTask = JoinHandle<Result<JobRun, TaskPanicked>>;
+
+/// What became of an attempt to begin a run.
+enum Begun {
+    /// This process carries it out.
+    Here(JobRun, RunTask),
+    /// This other run of the job is under way.
+    Busy(JobRun),
+    /// There was that attempt for that instant already.
+    Taken,
+}
+
 impl JobService {
     /// Runs `jobs`, by schedule where that is `enabled`, and keeps their runs in `database`.
     pub fn new(
@@ -82,7 +97,9 @@ impl JobService {
         meter::count_from_zero(&jobs);
         let seen = Seen { settled: vec![None; jobs.len()], ..Seen::default() };
         let (runs, owner, seen) = (database.job_runs(), Uuid::now_v7(), Mutex::new(seen));
-        Self { shared: Arc::new(Shared { jobs, enabled, runs, clock, lifecycle, owner, seen }) }
+        let under_way = UnderWay::default();
+        let shared = Shared { jobs, enabled, runs, clock, lifecycle, owner, under_way, seen };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Until the service stops: looks what is due, at every beat.
@@ -173,17 +190,17 @@ impl JobService {
             return Err(JobError::Stopping);
         }
         self.interrupt_dead().await?;
-        match self.shared.runs.claim(self.new_run(job, None), lease(self.shared.owner)).await? {
-            Claim::Claimed(run) => {
-                let ended = self.begin(job, run).await.map_err(|_| JobError::Crashed)?;
+        match self.claim(job, None).await? {
+            Begun::Here(_, task) => {
+                let ended = task.await.map_err(|_| JobError::Crashed)?;
                 let run = ended.map_err(|_| JobError::Crashed)?;
                 let outcome = run.ended.as_ref().map(|end| end.outcome);
                 let stopped =
                     outcome == Some(JobOutcome::Interrupted) && self.shared.lifecycle.is_stopping();
                 if stopped { Err(JobError::Stopping) } else { Ok(run) }
             }
-            Claim::Busy(other) => self.ended(other, job.timeout).await,
-            Claim::Taken => Err(JobError::Crashed),
+            Begun::Busy(other) => self.ended(other, job.timeout).await,
+            Begun::Taken => Err(JobError::Crashed),
         }
     }
 
@@ -197,12 +214,11 @@ impl JobService {
             let settled = self.seen().settled.get(index).copied().flatten();
             if self.is_enabled(job) && (ask || newest > settled) {
                 let claim = self.claim_due(job, newest, now).await?;
-                let is_settled = !matches!(claim, Some(Claim::Busy(_)));
+                let is_settled = !matches!(claim, Some(Begun::Busy(_)));
                 if is_settled && let Some(settled) = self.seen().settled.get_mut(index) {
                     *settled = newest;
                 }
-                if let Some(Claim::Claimed(run)) = claim {
-                    drop(self.begin(job, run.clone()));
+                if let Some(Begun::Here(run, _)) = claim {
                     begun.push(run);
                 }
             }
@@ -210,19 +226,30 @@ impl JobService {
         Ok(begun)
     }
 
-    /// Claims the run that is due, if one is: with `newest`, the newest instant that has come.
+    /// Begins the run that is due, if one is: with `newest`, the newest instant that has come.
     async fn claim_due(
         &self,
         job: &Job,
         newest: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Option<Claim>, DatabaseError> {
+    ) -> Result<Option<Begun>, DatabaseError> {
         let runs = &self.shared.runs;
         let since = runs.since(job.id(), &job.settings.schedule.to_string(), now).await?;
         let last = runs.last_scheduled(job.id()).await?;
         let due = due_run(newest, since, last.as_ref().and_then(last_run));
         let Some(due) = due else { return Ok(None) };
-        runs.claim(self.new_run(job, Some(due)), lease(self.shared.owner)).await.map(Some)
+        self.claim(job, Some(due)).await.map(Some)
+    }
+
+    /// Claims a run, and begins it where it is claimed.
+    async fn claim(&self, job: &Job, due: Option<DueRun>) -> Result<Begun, DatabaseError> {
+        let run = self.new_run(job, due);
+        let under_way = self.shared.under_way.enter(run.run_id);
+        Ok(match self.shared.runs.claim(run, lease(self.shared.owner)).await? {
+            Claim::Claimed(run) => Begun::Here(run.clone(), self.begin(job, run, under_way)),
+            Claim::Busy(other) => Begun::Busy(other),
+            Claim::Taken => Begun::Taken,
+        })
     }
 
     fn new_run(&self, job: &Job, due: Option<DueRun>) -> JobRun {
@@ -237,7 +264,7 @@ impl JobService {
     }
 
     /// Carries out a run that was claimed, in a task of its own.
-    fn begin(&self, job: &Job, run: JobRun) -> JoinHandle<Result<JobRun, TaskPanicked>> {
+    fn begin(&self, job: &Job, run: JobRun, under_way: RunUnderWay) -> RunTask {
         let Shared { runs, clock, lifecycle, owner, .. } = &*self.shared;
         let run = ClaimedRun {
             job: job.clone(),
@@ -246,6 +273,7 @@ impl JobService {
             clock: clock.clone(),
             owner: *owner,
             stopping: lifecycle.token(),
+            _under_way: under_way,
         };
         // In the caller's trace, but not in its span: the run may outlive the call.
         task_span("job").in_scope(|| lifecycle.spawn("job", Box::pin(run.carry_out())))
@@ -254,7 +282,7 @@ impl JobService {
     /// Waits for the end of a run that another process, or another task, carries out.
     async fn ended(&self, mut run: JobRun, timeout: Duration) -> Result<JobRun, JobError> {
         let stopping = self.stopping();
-        let give_up = Instant::now() + timeout + LEASE.unsigned_abs();
+        let give_up = Instant::now() + timeout + LEASE;
         while run.ended.is_none() && Instant::now() < give_up {
             if stopping.run_until_cancelled(sleep(LOOK_EVERY)).await.is_none() {
                 return Err(JobError::Stopping);
@@ -265,10 +293,11 @@ impl JobService {
         Ok(run)
     }
 
-    /// Tells runs of processes that are gone as interrupted.
+    /// Tells runs of processes that are gone as interrupted, and those of this process that were
+    /// claimed without its knowing.
     async fn interrupt_dead(&self) -> Result<(), DatabaseError> {
-        let Shared { runs, owner, .. } = &*self.shared;
-        for job_id in runs.interrupt(*owner, Timestamp::now()).await? {
+        let Shared { runs, owner, under_way, .. } = &*self.shared;
+        for job_id in runs.interrupt(*owner, &under_way.ids()).await? {
             info!(job_id, "a run of the job `{job_id}` was cut off: the process that ran it ended");
             meter::interrupted(&self.shared.jobs, &job_id);
         }

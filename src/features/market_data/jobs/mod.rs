@@ -14,6 +14,7 @@ mod retention;
 mod run_job;
 mod sync_tracked;
 mod table;
+mod under_way;
 mod wire;
 
 pub use job::{Clock, Job, JobReport, JobWork};

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::infrastructure::persistence::{Database, DatabaseError, Lease, SyncRecord, Syncs};
 
 /// How long a process's syncs are its own after it last said so.
-const LEASE: SignedDuration = SignedDuration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(10);
 /// How often a process says so.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// Syncs that are taken over at a time.
@@ -39,7 +38,7 @@ impl SyncJournal {
 
     /// Lets whoever comes next go on with a sync that is not over.
     pub(super) async fn hand_back(&self, record: &SyncRecord) -> Result<bool, DatabaseError> {
-        let lapsed = Lease { until: Timestamp::UNIX_EPOCH, ..self.lease() };
+        let lapsed = Lease { length: Duration::ZERO, ..self.lease() };
         self.syncs.update(record, lapsed).await
     }
 
@@ -50,11 +49,10 @@ impl SyncJournal {
 
     /// Takes over syncs of processes that are gone.
     pub(super) async fn take_over(&self) -> Result<Vec<SyncRecord>, DatabaseError> {
-        self.syncs.take_over(self.lease(), Timestamp::now(), TAKEN_AT_ONCE).await
+        self.syncs.take_over(self.lease(), TAKEN_AT_ONCE).await
     }
 
     fn lease(&self) -> Lease {
-        let until = Timestamp::now().saturating_add(LEASE).unwrap_or(Timestamp::MAX);
-        Lease { owner: self.owner, until }
+        Lease { owner: self.owner, length: LEASE }
     }
 }

@@ -112,7 +112,7 @@ impl BarFanOut {
         if newest <= place {
             return Ok((false, false));
         }
-        let waiting = database.webhook_outbox().size(webhook.id).await?.pending;
+        let waiting = database.webhook_outbox().size(webhook.id, Timestamp::now()).await?.pending;
         let room = MAX_WAITING_BARS.saturating_sub(waiting);
         let limit = BATCH.min(u32::try_from(room).unwrap_or(BATCH));
         if limit == 0 {

@@ -27,12 +27,13 @@ use crate::infrastructure::webhooks::{Attempt, FailureKind, Message};
 const AT_ONCE: usize = 128;
 /// How long what is being sent may take when the service stops; what takes longer is sent again.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-/// Where none of the newest deliveries was taken, one that has failed disables the webhook.
+/// Where none of the newest deliveries that ended was taken, one that has failed disables the
+/// webhook.
 const NEWEST: u32 = 100;
 /// What a webhook that answers 410 is disabled for.
 const GONE: &str = "it answered 410 (Gone)";
 /// What a webhook that takes nothing is disabled for.
-const DEAD: &str = "an event was tried to the end, and none of the newest was taken";
+const DEAD: &str = "an event was tried to the end, and none of the newest that ended was taken";
 
 /// A try that ended.
 struct Sent {
@@ -160,7 +161,7 @@ impl Dispatcher {
     async fn tidied(&mut self, id: Uuid) -> Result<OutboxSize, DatabaseError> {
         let outbox = self.service.database().webhook_outbox();
         let untidy = self.endpoints.get_mut(&id).map(|each| std::mem::take(&mut each.is_untidy));
-        let size = outbox.size(id).await?;
+        let size = outbox.size(id, Timestamp::now()).await?;
         if untidy != Some(true) && size.pending <= u64::from(MAX_WAITING_EVENTS) {
             return Ok(size);
         }
@@ -183,7 +184,7 @@ impl Dispatcher {
         let (lease, limit) = (self.service.lease(), u32::try_from(room).unwrap_or(u32::MAX));
         let claimed = outbox.claim(id, lease, Timestamp::now(), limit).await?;
         if claimed.len() < room {
-            let due = outbox.size(id).await?.due;
+            let due = outbox.size(id, Timestamp::now()).await?.due;
             endpoint.look_at = due.map(|due| Instant::now() + until(due));
         }
         endpoint.is_untidy |= !claimed.is_empty();
@@ -238,10 +239,11 @@ impl Dispatcher {
 
     /// How a delivery stands after a try.
     fn settled(&self, delivery: &Delivery, attempt: &Attempt) -> Settled {
-        let now = Timestamp::now();
+        let (now, attempts) = (Timestamp::now(), delivery.attempts.saturating_add(1));
         let settled = |state, status, error: &str| Settled {
             webhook_id: delivery.webhook_id,
             event_id: delivery.event_id,
+            attempt: attempts,
             state,
             at: now,
             next_attempt_at: now,
@@ -252,7 +254,6 @@ impl Dispatcher {
             Attempt::Taken { status } => settled(DeliveryState::Delivered, Some(*status), ""),
             Attempt::Gone => settled(DeliveryState::Failed, Some(410), GONE),
             Attempt::Failed(failure) => {
-                let attempts = delivery.attempts.saturating_add(1);
                 let wait = self.service.pace().wait(attempts, failure.retry_after);
                 let Some(wait) = wait else {
                     return settled(DeliveryState::Failed, failure.status, &failure.error);
@@ -264,12 +265,11 @@ impl Dispatcher {
         }
     }
 
-    /// Whether a webhook took none of what it was sent last.
+    /// Whether a webhook took none of what it was sent last. What waits is no sign of that.
     async fn is_dead(&mut self, id: Uuid) -> bool {
         let outbox = self.service.database().webhook_outbox();
-        let newest = outbox.list(id, None, NEWEST).await;
-        let taken = |each: &Delivery| each.state == DeliveryState::Delivered;
-        newest.is_ok_and(|newest| !newest.iter().any(taken))
+        let newest = outbox.ended(id, NEWEST).await;
+        newest.is_ok_and(|newest| !newest.contains(&DeliveryState::Delivered))
             && !self
                 .unsettled
                 .iter()

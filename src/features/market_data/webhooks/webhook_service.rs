@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -103,10 +102,9 @@ impl WebhookService {
         }
     }
 
-    /// This process's hold on what it sends, from now on.
+    /// This process's hold on what it sends.
     pub(super) fn lease(&self) -> Lease {
-        let until = Timestamp::now().saturating_add(self.pace().lease());
-        Lease { owner: self.shared.owner, until: until.unwrap_or(Timestamp::MAX) }
+        Lease { owner: self.shared.owner, length: self.pace().lease() }
     }
 
     pub(super) fn database(&self) -> &Database {

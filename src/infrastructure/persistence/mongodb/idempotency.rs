@@ -9,6 +9,7 @@ use mongodb::bson::{Binary, Document, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use mongodb::options::ReturnDocument;
 
+use super::leases::from_now;
 use super::{DEADLINE, DatabaseError, MongoDb, database_error, is_duplicate_key};
 use crate::common::idempotency::{Claim, KeyedCall, Scope, Token};
 
@@ -120,12 +121,6 @@ fn held(scope: &Scope, token: Token) -> Document {
     let mut held = key(scope);
     held.insert("token", token.to_string());
     held
-}
-
-/// On the server's clock.
-fn from_now(duration: Duration) -> Document {
-    let milliseconds = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    doc! { "$add": ["$$NOW", milliseconds] }
 }
 
 /// Replaces the document where the key is free, and leaves it as it is where not.

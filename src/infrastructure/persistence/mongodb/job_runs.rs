@@ -4,12 +4,12 @@
 use futures::stream::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::bson::{DateTime, Document, doc};
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, UpdateModifications};
 use uuid::Uuid;
 
-use super::super::job_runs::{Claim, DIED, JobEnd, JobRun, own_lapsed};
+use super::super::job_runs::{Claim, DIED, JobEnd, JobRun};
 use super::super::{Lease, millisecond_before};
-use super::{DEADLINE, DatabaseError, ENGINE, MongoDb, database_error, is_duplicate_key};
+use super::{DEADLINE, DatabaseError, ENGINE, MongoDb, database_error, is_duplicate_key, leases};
 use crate::domain::job::JobOutcome;
 
 /// The collection's name.
@@ -86,8 +86,7 @@ impl JobRuns {
         run_id: Uuid,
         lease: Lease,
     ) -> Result<bool, DatabaseError> {
-        let change = doc! { "$set": { "leased_until": date(lease.until) } };
-        self.change(own(run_id, lease.owner), change).await
+        self.change(own(run_id, lease.owner), leases::renewed(doc! {}, lease)).await
     }
 
     pub(in super::super) async fn end(
@@ -104,14 +103,11 @@ impl JobRuns {
 
     pub(in super::super) async fn interrupt(
         &self,
-        owner: Uuid,
-        now: Timestamp,
+        under_way: &[Uuid],
     ) -> Result<Vec<String>, DatabaseError> {
-        let others = doc! {
-            "owner": { "$ne": owner.to_string() }, "leased_until": { "$lt": date(now) },
-        };
-        let own = doc! { "leased_until": { "$lt": date(own_lapsed(now)) } };
-        let lapsed = doc! { "running": true, "$or": [others, own] };
+        let under_way: Vec<String> = under_way.iter().map(Uuid::to_string).collect();
+        let mut lapsed = leases::has_lapsed();
+        lapsed.extend(doc! { "running": true, "_id": { "$nin": under_way } });
         let ended = doc! {
             "ended_at": { "$max": ["$started_at", "$leased_until"] },
             "outcome": JobOutcome::Interrupted.as_str(), "message": DIED,
@@ -189,18 +185,19 @@ impl JobRuns {
 
     /// Whether the document was kept: no other has the key of one of the unique indexes.
     async fn insert(&self, run: &JobRun, lease: Lease) -> Result<bool, DatabaseError> {
+        let id = run.run_id.to_string();
         let mut document = doc! {
-            "_id": run.run_id.to_string(), "job_id": &run.job_id,
-            "attempt": i64::from(run.attempt), "started_at": date(run.started_at),
-            "owner": lease.owner.to_string(), "leased_until": date(lease.until), "running": true,
+            "_id": &id, "job_id": &run.job_id, "attempt": i64::from(run.attempt),
+            "started_at": date(run.started_at), "owner": lease.owner.to_string(), "running": true,
         };
         if let Some(instant) = run.instant {
             document.insert("instant", date(instant));
         }
         let collection = self.0.documents(COLLECTION);
         let insert = async move {
-            match collection.insert_one(document).await {
-                Ok(_) => Ok(true),
+            let new = leases::inserted(document, lease);
+            match collection.update_one(doc! { "_id": id }, new).upsert(true).await {
+                Ok(done) => Ok(done.upserted_id.is_some()),
                 Err(error) if is_duplicate_key(&error) => Ok(false),
                 Err(error) => Err(database_error(&error)),
             }
@@ -221,8 +218,12 @@ impl JobRuns {
         self.0.run(DEADLINE, find).await
     }
 
-    async fn change(&self, which: Document, change: Document) -> Result<bool, DatabaseError> {
-        let collection = self.0.documents(COLLECTION);
+    async fn change(
+        &self,
+        which: Document,
+        change: impl Into<UpdateModifications>,
+    ) -> Result<bool, DatabaseError> {
+        let (collection, change) = (self.0.documents(COLLECTION), change.into());
         let update = async move {
             let done = collection.update_one(which, change).await;
             done.map(|done| done.matched_count > 0).map_err(|error| database_error(&error))

@@ -11,6 +11,7 @@ mod decode;
 mod feed_state;
 mod idempotency;
 mod job_runs;
+mod leases;
 mod ohlcv;
 mod ohlcv_write;
 mod presence;

@@ -5,12 +5,12 @@ use futures::stream::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, UpdateModifications};
 use uuid::Uuid;
 
 use super::super::millisecond_before;
 use super::super::syncs::{Lease, SyncCounts, SyncRecord, bar_count, depth};
-use super::{DEADLINE, DatabaseError, MongoDb, database_error};
+use super::{DEADLINE, DatabaseError, MongoDb, database_error, leases};
 use crate::domain::shared::{Series, Symbol};
 
 /// The collection's name.
@@ -32,8 +32,9 @@ impl Syncs {
     ) -> Result<(), DatabaseError> {
         let collection = self.0.documents(COLLECTION);
         let symbol = &sync.series.symbol;
+        let id = sync.sync_id.to_string();
         let mut document = doc! {
-            "_id": sync.sync_id.to_string(),
+            "_id": &id,
             "symbol": symbol.code(), "exchange": symbol.exchange(),
             "interval": sync.series.interval.as_str(),
             "started_at": date(sync.started_at),
@@ -42,9 +43,10 @@ impl Syncs {
         if let Some(bars) = bar_count(sync.depth) {
             document.insert("bar_count", i64::from(bars));
         }
-        document.extend(progress(sync, lease));
+        document.extend(progress(sync));
         let insert = async move {
-            let done = collection.insert_one(document).await;
+            let new = leases::inserted(document, lease);
+            let done = collection.update_one(doc! { "_id": id }, new).upsert(true).await;
             done.map(|_| ()).map_err(|error| database_error(&error))
         };
         self.0.run(DEADLINE, insert).await
@@ -56,7 +58,7 @@ impl Syncs {
         lease: Lease,
     ) -> Result<bool, DatabaseError> {
         let filter = doc! { "_id": sync.sync_id.to_string(), "owner": lease.owner.to_string() };
-        self.change(filter, doc! { "$set": progress(sync, lease) }).await
+        self.change(filter, leases::renewed(progress(sync), lease)).await
     }
 
     pub(in super::super) async fn get(
@@ -84,7 +86,7 @@ impl Syncs {
         let own = doc! { "owner": lease.owner.to_string(), "ended_at": Bson::Null };
         let mut cancelled = own.clone();
         cancelled.insert("cancelled", true);
-        let change = doc! { "$set": { "leased_until": date(lease.until) } };
+        let change = leases::renewed(doc! {}, lease);
         let collection = self.0.documents(COLLECTION);
         let renew = async move {
             collection.update_many(own, change).await.map_err(|error| database_error(&error))?;
@@ -104,13 +106,11 @@ impl Syncs {
     pub(in super::super) async fn take_over(
         &self,
         lease: Lease,
-        now: Timestamp,
         limit: u32,
     ) -> Result<Vec<SyncRecord>, DatabaseError> {
-        let lapsed = doc! { "ended_at": Bson::Null, "leased_until": { "$lt": date(now) } };
-        let change = doc! {
-            "$set": { "owner": lease.owner.to_string(), "leased_until": date(lease.until) },
-        };
+        let mut lapsed = leases::has_lapsed();
+        lapsed.insert("ended_at", Bson::Null);
+        let change = leases::renewed(doc! { "owner": lease.owner.to_string() }, lease);
         let mut taken = Vec::new();
         // One by one, so that two processes never take the same.
         for _ in 0..limit {
@@ -161,8 +161,12 @@ impl Syncs {
     }
 
     /// Whether `change` found a document.
-    async fn change(&self, filter: Document, change: Document) -> Result<bool, DatabaseError> {
-        let collection = self.0.documents(COLLECTION);
+    async fn change(
+        &self,
+        filter: Document,
+        change: impl Into<UpdateModifications>,
+    ) -> Result<bool, DatabaseError> {
+        let (collection, change) = (self.0.documents(COLLECTION), change.into());
         let update = async move {
             let done = collection.update_one(filter, change).await;
             done.map(|done| done.matched_count > 0).map_err(|error| database_error(&error))
@@ -176,7 +180,7 @@ fn date(time: Timestamp) -> DateTime {
 }
 
 /// What changes as a sync goes on.
-fn progress(sync: &SyncRecord, lease: Lease) -> Document {
+fn progress(sync: &SyncRecord) -> Document {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let counts = &sync.counts;
     let mut document = doc! {
@@ -187,7 +191,6 @@ fn progress(sync: &SyncRecord, lease: Lease) -> Document {
         "updated": number(counts.updated),
         "unchanged": number(counts.unchanged),
         "rejected": number(counts.rejected),
-        "leased_until": date(lease.until),
     };
     if let Some((oldest, newest)) = sync.reached {
         document.insert("oldest", date(oldest));

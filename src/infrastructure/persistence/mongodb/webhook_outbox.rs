@@ -1,5 +1,7 @@
 //! What is to be sent to webhooks. A document is named by its endpoint and its event.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures::stream::TryStreamExt as _;
 use jiff::Timestamp;
@@ -14,7 +16,7 @@ use super::super::webhook_outbox::{
     Delivery, DeliveryPlace, DeliveryState, NewDelivery, OutboxSize, Settled,
 };
 use super::webhooks::{date, number, time};
-use super::{DEADLINE, DatabaseError, MongoDb, database_error, webhooks};
+use super::{DEADLINE, DatabaseError, MongoDb, database_error, leases, webhooks};
 
 /// The collection's name.
 pub(super) const COLLECTION: &str = "webhook_outbox";
@@ -36,8 +38,7 @@ impl WebhookOutbox {
         deliveries: Vec<NewDelivery>,
         at: Timestamp,
     ) -> Result<(), DatabaseError> {
-        let collection = self.0.documents(COLLECTION);
-        self.0.run(DEADLINE, insert(collection, deliveries, at)).await
+        self.0.run(DEADLINE, insert(self.0.clone(), deliveries, at)).await
     }
 
     pub(in super::super) async fn put_logged(
@@ -48,10 +49,9 @@ impl WebhookOutbox {
         dropped: u64,
         at: Timestamp,
     ) -> Result<(), DatabaseError> {
-        let collection = self.0.documents(COLLECTION);
-        let webhooks = self.0.documents(webhooks::COLLECTION);
+        let (engine, webhooks) = (self.0.clone(), self.0.documents(webhooks::COLLECTION));
         let put = async move {
-            insert(collection, deliveries, at).await?;
+            insert(engine, deliveries, at).await?;
             let moved = doc! {
                 "$max": { "cursor": number(cursor) }, "$inc": { "dropped": number(dropped) },
             };
@@ -69,11 +69,11 @@ impl WebhookOutbox {
         limit: u32,
     ) -> Result<Vec<Delivery>, DatabaseError> {
         let collection = self.0.documents(COLLECTION);
-        let free = doc! {
+        let mut free = leases::has_lapsed();
+        free.extend(doc! {
             "webhook_id": webhook_id.to_string(), "state": "pending",
             "next_attempt_at": { "$lte": date(now) },
-            "$or": [{ "leased_until": Bson::Null }, { "leased_until": { "$lt": date(now) } }],
-        };
+        });
         let claim = async move {
             let due = collection.find(free.clone()).sort(doc! { "next_attempt_at": 1 });
             let due = due.projection(doc! { "_id": 1 }).limit(i64::from(limit));
@@ -86,11 +86,8 @@ impl WebhookOutbox {
             let claim = Uuid::now_v7().to_string();
             let mut chosen = free;
             chosen.insert("_id", doc! { "$in": ids });
-            let taken = doc! { "$set": {
-                "owner": lease.owner.to_string(), "leased_until": date(lease.until),
-                "claim": &claim,
-            } };
-            collection.update_many(chosen, taken).await?;
+            let taken = doc! { "owner": lease.owner.to_string(), "claim": &claim };
+            collection.update_many(chosen, leases::renewed(taken, lease)).await?;
             let claimed =
                 collection.find(doc! { "webhook_id": webhook_id.to_string(), "claim": claim });
             claimed.max_time(DEADLINE).await?.try_collect().await
@@ -107,9 +104,12 @@ impl WebhookOutbox {
         let collection = self.0.documents(COLLECTION);
         let settle = async move {
             for each in settled {
-                let pending =
+                let mut pending =
                     doc! { "_id": key(each.webhook_id, each.event_id), "state": "pending" };
                 let ended = each.state != DeliveryState::Pending;
+                if !ended {
+                    pending.insert("attempts", doc! { "$lt": i64::from(each.attempt) });
+                }
                 let change = doc! {
                     "$set": {
                         "state": each.state.as_str(),
@@ -132,9 +132,11 @@ impl WebhookOutbox {
     pub(in super::super) async fn size(
         &self,
         webhook_id: Uuid,
+        now: Timestamp,
     ) -> Result<OutboxSize, DatabaseError> {
         let collection = self.0.documents(COLLECTION);
-        let free = doc! { "$max": ["$next_attempt_at", "$leased_until"] };
+        let lease_left = doc! { "$subtract": ["$leased_until", "$$NOW"] };
+        let free = doc! { "$max": ["$next_attempt_at", { "$add": [date(now), lease_left] }] };
         let pipeline = [
             doc! { "$match": { "webhook_id": webhook_id.to_string(), "state": "pending" } },
             doc! { "$group": {
@@ -168,9 +170,12 @@ impl WebhookOutbox {
         let webhooks = self.0.documents(webhooks::COLLECTION);
         let trim = async move {
             let id = webhook_id.to_string();
-            let of = |state: Document| doc! { "webhook_id": &id, "state": state };
-            remove(&collection, of(doc! { "$ne": "pending" }), ended).await?;
-            let dropped = remove(&collection, of(doc! { "$eq": "pending" }), pending).await?;
+            let of = |mut which: Document| {
+                which.insert("webhook_id", &id);
+                which
+            };
+            remove(&collection, of(has_ended()), ended).await?;
+            let dropped = remove(&collection, of(doc! { "state": "pending" }), pending).await?;
             if dropped > 0 {
                 let counted = doc! { "$inc": { "dropped": number(dropped) } };
                 webhooks.update_one(doc! { "_id": &id }, counted).await?;
@@ -217,11 +222,36 @@ impl WebhookOutbox {
         let found: Vec<Document> = self.0.run(DEADLINE, list).await?;
         found.iter().map(read).collect()
     }
+
+    pub(in super::super) async fn ended(
+        &self,
+        webhook_id: Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeliveryState>, DatabaseError> {
+        let collection = self.0.documents(COLLECTION);
+        let mut ended = has_ended();
+        ended.insert("webhook_id", webhook_id.to_string());
+        let list = async move {
+            let found = collection.find(ended).sort(doc! { "created_at": -1, "event_id": -1 });
+            let found = found.projection(doc! { "state": 1 }).limit(i64::from(limit));
+            let found = found.max_time(DEADLINE).await.map_err(|error| database_error(&error))?;
+            found.try_collect().await.map_err(|error| database_error(&error))
+        };
+        let found: Vec<Document> = self.0.run(DEADLINE, list).await?;
+        let corrupt = |error| DatabaseError::corrupt(COLLECTION, webhook_id.to_string(), error);
+        let state = |each: &Document| each.get_str("state").unwrap_or_default().parse();
+        found.iter().map(|each| state(each).map_err(corrupt)).collect()
+    }
+}
+
+/// The deliveries that are not pending, in the words of the index of these.
+pub(super) fn has_ended() -> Document {
+    doc! { "ended_at": { "$type": "date" } }
 }
 
 /// Inserts what is not there yet.
 async fn insert(
-    collection: Collection<Document>,
+    engine: MongoDb,
     deliveries: Vec<NewDelivery>,
     at: Timestamp,
 ) -> Result<(), DatabaseError> {
@@ -238,10 +268,29 @@ async fn insert(
         }
     };
     let documents: Vec<Document> = deliveries.iter().map(document).collect();
-    match collection.insert_many(documents).ordered(false).await {
-        Err(error) if !are_there_already(&error) => Err(database_error(&error)),
-        Ok(_) | Err(_) => Ok(()),
+    match engine.documents(COLLECTION).insert_many(documents).ordered(false).await {
+        Err(error) if !are_there_already(&error) => return Err(database_error(&error)),
+        Ok(_) | Err(_) => {}
     }
+    let to: BTreeSet<String> = deliveries.iter().map(|each| each.webhook_id.to_string()).collect();
+    forget_deleted(&engine, to).await.map_err(|error| database_error(&error))
+}
+
+/// Removes what was put for endpoints that are no more. Whoever deletes one removes first it and
+/// then what waits for it: so what was put later finds it gone.
+async fn forget_deleted(engine: &MongoDb, mut ids: BTreeSet<String>) -> Result<(), Error> {
+    let named = doc! { "_id": { "$in": ids.iter().collect::<Vec<_>>() } };
+    let webhooks = engine.documents(webhooks::COLLECTION);
+    let found = webhooks.find(named).projection(doc! { "_id": 1 }).max_time(DEADLINE).await?;
+    let found: Vec<Document> = found.try_collect().await?;
+    for webhook in &found {
+        ids.remove(webhook.get_str("_id").unwrap_or_default());
+    }
+    if !ids.is_empty() {
+        let deleted = doc! { "webhook_id": { "$in": ids.into_iter().collect::<Vec<_>>() } };
+        engine.documents(COLLECTION).delete_many(deleted).await?;
+    }
+    Ok(())
 }
 
 /// Whether all that was not inserted is there already.

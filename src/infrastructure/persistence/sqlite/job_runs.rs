@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use uuid::Uuid;
 
-use super::super::job_runs::{Claim, DIED, JobEnd, JobRun, own_lapsed};
+use super::super::job_runs::{Claim, DIED, JobEnd, JobRun};
 use super::super::{Lease, millisecond_before};
 use super::{DatabaseError, Sqlite, database_error, immediate};
 use crate::domain::job::JobOutcome;
@@ -47,6 +47,7 @@ impl JobRuns {
         run: JobRun,
         lease: Lease,
     ) -> Result<Claim, DatabaseError> {
+        let until = self.0.lapse_of(lease);
         self.0
             .write(move |connection| {
                 let transaction = immediate(connection)?;
@@ -68,7 +69,7 @@ impl JobRuns {
                     run.attempt,
                     millisecond_before(run.started_at),
                     lease.owner.to_string(),
-                    millisecond_before(lease.until),
+                    until,
                 ];
                 transaction.execute(sql, row).map_err(database_error)?;
                 transaction.commit().map_err(database_error)?;
@@ -84,7 +85,7 @@ impl JobRuns {
     ) -> Result<bool, DatabaseError> {
         let sql = "UPDATE job_runs SET leased_until = ?3 \
              WHERE run_id = ?1 AND owner = ?2 AND ended_at IS NULL";
-        let until = millisecond_before(lease.until);
+        let until = self.0.lapse_of(lease);
         self.0
             .write(move |connection| {
                 let row = params![run_id.to_string(), lease.owner.to_string(), until];
@@ -114,16 +115,17 @@ impl JobRuns {
     pub(in super::super) async fn interrupt(
         &self,
         owner: Uuid,
-        now: Timestamp,
+        under_way: &[Uuid],
     ) -> Result<Vec<String>, DatabaseError> {
         let sql = "UPDATE job_runs SET ended_at = MAX(started_at, MIN(leased_until, ?2)), \
              outcome = ?3, message = ?4 WHERE ended_at IS NULL \
-             AND (owner <> ?1 OR leased_until < ?5) RETURNING job_id";
+             AND (owner <> ?1 OR leased_until <= ?2) \
+             AND run_id NOT IN (SELECT value FROM json_each(?5)) RETURNING job_id";
+        let (now, under_way) = (self.0.lease_time(), serde_json::json!(under_way).to_string());
         self.0
             .write(move |connection| {
                 let interrupted = JobOutcome::Interrupted.as_str();
-                let (at, own) = (millisecond_before(now), millisecond_before(own_lapsed(now)));
-                let row = params![owner.to_string(), at, interrupted, DIED, own];
+                let row = params![owner.to_string(), now, interrupted, DIED, under_way];
                 let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
                 let ended = statement.query_map(row, |row| row.get(0)).map_err(database_error)?;
                 ended.collect::<Result<_, _>>().map_err(database_error)

@@ -254,6 +254,9 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE symbols ADD COLUMN custom_description TEXT;
     ALTER TABLE symbols ADD COLUMN custom_asset_type TEXT;
     ALTER TABLE symbols ADD COLUMN deleted_at INTEGER;",
+    // 9: how a webhook's newest deliveries ended, however many wait.
+    "CREATE INDEX webhook_outbox_ended ON webhook_outbox (webhook_id, created_at, event_id)
+        WHERE state <> 'pending';",
 ];
 
 /// Brings the database up to date, each step whole or not at all.

@@ -24,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub(super) use bar_log::BarLog;
@@ -41,7 +43,7 @@ pub(super) use syncs::Syncs;
 pub(super) use webhook_outbox::WebhookOutbox;
 pub(super) use webhooks::Webhooks;
 
-use super::DatabaseError;
+use super::{DatabaseError, Lease, millisecond_before};
 
 /// The engine's name in answers and logs.
 pub(super) const ENGINE: &str = "sqlite";
@@ -72,6 +74,8 @@ const STATEMENTS: usize = 32;
 pub(super) struct Sqlite {
     readers: Pool,
     writer: Pool,
+    /// When it was opened, by the machine's clock and by the monotonic one.
+    opened: (Timestamp, Instant),
     /// Held as long as the database is open.
     _lock: Arc<File>,
 }
@@ -94,8 +98,22 @@ impl Sqlite {
         Ok(Self {
             readers: Pool::new(path.clone(), READERS, READ_DEADLINE, tasks.clone()),
             writer: Pool::new(path, 1, WRITE_DEADLINE, tasks),
+            opened: (Timestamp::now(), Instant::now()),
             _lock: Arc::new(lock),
         })
+    }
+
+    /// The time of leases, in milliseconds: the machine's clock must not end them, so that what
+    /// happens to that after the start does not count.
+    fn lease_time(&self) -> i64 {
+        let (at, instant) = self.opened;
+        millisecond_before(at.saturating_add(instant.elapsed()).unwrap_or(Timestamp::MAX))
+    }
+
+    /// When `lease` lapses, if it is not renewed.
+    fn lapse_of(&self, lease: Lease) -> i64 {
+        let length = i64::try_from(lease.length.as_millis()).unwrap_or(i64::MAX);
+        self.lease_time().saturating_add(length)
     }
 
     /// Runs `work` on a connection of its own.

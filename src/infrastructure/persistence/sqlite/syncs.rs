@@ -30,7 +30,7 @@ impl Syncs {
         sync: &SyncRecord,
         lease: Lease,
     ) -> Result<(), DatabaseError> {
-        let sync = sync.clone();
+        let (sync, until) = (sync.clone(), self.0.lapse_of(lease));
         self.0
             .write(move |connection| {
                 let sql = "INSERT INTO syncs (sync_id, exchange, symbol, interval, bar_count, state, \
@@ -47,7 +47,7 @@ impl Syncs {
                         sync.state.as_str(),
                         millisecond_before(sync.started_at),
                         lease.owner.to_string(),
-                        millisecond_before(lease.until),
+                        until,
                     ],
                 );
                 inserted.map(|_| ()).map_err(database_error)
@@ -60,8 +60,8 @@ impl Syncs {
         sync: &SyncRecord,
         lease: Lease,
     ) -> Result<bool, DatabaseError> {
-        let sync = sync.clone();
-        self.0.write(move |connection| update(connection, &sync, lease)).await
+        let (sync, until) = (sync.clone(), self.0.lapse_of(lease));
+        self.0.write(move |connection| update(connection, &sync, lease.owner, until)).await
     }
 
     pub(in super::super) async fn get(
@@ -87,12 +87,13 @@ impl Syncs {
     }
 
     pub(in super::super) async fn renew(&self, lease: Lease) -> Result<Vec<Uuid>, DatabaseError> {
+        let until = self.0.lapse_of(lease);
         self.0
             .write(move |connection| {
                 let sql = "UPDATE syncs SET leased_until = ?2 \
                      WHERE owner = ?1 AND ended_at IS NULL RETURNING sync_id, cancelled";
                 let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
-                let row = params![lease.owner.to_string(), millisecond_before(lease.until)];
+                let row = params![lease.owner.to_string(), until];
                 let renewed = statement
                     .query_map(row, |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)))
                     .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -108,6 +109,7 @@ impl Syncs {
         lease: Lease,
         limit: u32,
     ) -> Result<Vec<SyncRecord>, DatabaseError> {
+        let until = self.0.lapse_of(lease);
         self.0
             .write(move |connection| {
                 let transaction = immediate(connection)?;
@@ -126,8 +128,7 @@ impl Syncs {
                 drop(statement);
                 for sync in &taken {
                     let sql = "UPDATE syncs SET owner = ?2, leased_until = ?3 WHERE sync_id = ?1";
-                    let id = sync.sync_id.to_string();
-                    let row = params![id, owner, millisecond_before(lease.until)];
+                    let row = params![sync.sync_id.to_string(), owner, until];
                     transaction.execute(sql, row).map_err(database_error)?;
                 }
                 transaction.commit().map_err(database_error)?;
@@ -166,7 +167,12 @@ impl Syncs {
     }
 }
 
-fn update(connection: &Connection, sync: &SyncRecord, lease: Lease) -> Result<bool, DatabaseError> {
+fn update(
+    connection: &Connection,
+    sync: &SyncRecord,
+    owner: Uuid,
+    until: i64,
+) -> Result<bool, DatabaseError> {
     let sql = "UPDATE syncs SET state = :state, pages = :pages, fetched = :fetched, \
          inserted = :inserted, updated = :updated, unchanged = :unchanged, rejected = :rejected, \
          oldest = :oldest, newest = :newest, ended_at = :ended_at, outcome = :outcome, \
@@ -186,9 +192,9 @@ fn update(connection: &Connection, sync: &SyncRecord, lease: Lease) -> Result<bo
         ":newest": sync.reached.map(|(_, newest)| millisecond_before(newest)),
         ":ended_at": sync.ended.as_ref().map(|(at, _)| millisecond_before(*at)),
         ":outcome": sync.ended.as_ref().map(|(_, outcome)| outcome.as_ref()),
-        ":until": millisecond_before(lease.until),
+        ":until": until,
         ":sync_id": sync.sync_id.to_string(),
-        ":owner": lease.owner.to_string(),
+        ":owner": owner.to_string(),
     });
     changed.map(|changed| changed > 0).map_err(database_error)
 }

@@ -68,10 +68,12 @@ impl WebhookOutbox {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Delivery>, DatabaseError> {
+        let leases = (self.0.lease_time(), self.0.lapse_of(lease));
+        let now = millisecond_before(now);
         self.0
             .write(move |connection| {
                 let transaction = immediate(connection)?;
-                let claimed = claim(&transaction, webhook_id, lease, now, limit)?;
+                let claimed = claim(&transaction, webhook_id, lease.owner, leases, now, limit)?;
                 transaction.commit().map_err(database_error)?;
                 Ok(claimed)
             })
@@ -96,15 +98,17 @@ impl WebhookOutbox {
     pub(in super::super) async fn size(
         &self,
         webhook_id: Uuid,
+        now: Timestamp,
     ) -> Result<OutboxSize, DatabaseError> {
+        let later = millisecond_before(now).saturating_sub(self.0.lease_time());
         self.0
             .read(move |connection| {
                 let sql = "SELECT COUNT(*), MIN(created_at), \
-                     MIN(MAX(next_attempt_at, COALESCE(leased_until, 0))) \
+                     MIN(MAX(next_attempt_at, COALESCE(leased_until + ?2, 0))) \
                      FROM webhook_outbox WHERE webhook_id = ?1 AND state = 'pending'";
                 let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
                 let (pending, oldest, due) = statement
-                    .query_row([webhook_id.to_string()], |row| {
+                    .query_row(params![webhook_id.to_string(), later], |row| {
                         Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?))
                     })
                     .map_err(database_error)?;
@@ -174,6 +178,28 @@ impl WebhookOutbox {
             })
             .await
     }
+
+    pub(in super::super) async fn ended(
+        &self,
+        webhook_id: Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeliveryState>, DatabaseError> {
+        self.0
+            .read(move |connection| {
+                let sql = "SELECT state FROM webhook_outbox \
+                     WHERE webhook_id = ?1 AND state <> 'pending' \
+                     ORDER BY created_at DESC, event_id DESC LIMIT ?2";
+                let mut statement = connection.prepare_cached(sql).map_err(database_error)?;
+                let row = params![webhook_id.to_string(), limit];
+                let states = statement
+                    .query_map(row, |row| row.get::<_, String>(0))
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .map_err(database_error)?;
+                let corrupt = |error| DatabaseError::corrupt(TABLE, webhook_id.to_string(), error);
+                states.iter().map(|state| state.parse().map_err(corrupt)).collect()
+            })
+            .await
+    }
 }
 
 fn insert(
@@ -202,23 +228,25 @@ fn insert(
 fn claim(
     transaction: &Transaction<'_>,
     webhook_id: Uuid,
-    lease: Lease,
-    now: Timestamp,
+    owner: Uuid,
+    (lapsed, until): (i64, i64),
+    now: i64,
     limit: u32,
 ) -> Result<Vec<Delivery>, DatabaseError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM webhook_outbox WHERE webhook_id = ?1 AND state = 'pending' \
-         AND next_attempt_at <= ?2 AND (leased_until IS NULL OR owner <> ?3 OR leased_until < ?2) \
-         ORDER BY next_attempt_at LIMIT ?4"
+         AND next_attempt_at <= ?2 \
+         AND (leased_until IS NULL OR owner <> ?3 OR leased_until <= ?4) \
+         ORDER BY next_attempt_at LIMIT ?5"
     );
-    let (id, owner) = (webhook_id.to_string(), lease.owner.to_string());
-    let row = params![id, millisecond_before(now), owner, limit];
+    let (id, owner) = (webhook_id.to_string(), owner.to_string());
+    let row = params![id, now, owner, lapsed, limit];
     let claimed = rows(transaction, &sql, row)?;
     let sql = "UPDATE webhook_outbox SET owner = ?3, leased_until = ?4 \
          WHERE webhook_id = ?1 AND event_id = ?2";
     let mut statement = transaction.prepare_cached(sql).map_err(database_error)?;
     for each in &claimed {
-        let row = params![id, each.event_id.to_string(), owner, millisecond_before(lease.until)];
+        let row = params![id, each.event_id.to_string(), owner, until];
         statement.execute(row).map_err(database_error)?;
     }
     Ok(claimed)
@@ -228,7 +256,8 @@ fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result<(), Databa
     let sql = "UPDATE webhook_outbox SET state = :state, attempts = attempts + 1, \
          next_attempt_at = :next, owner = NULL, leased_until = NULL, ended_at = :ended, \
          status = :status, error = :error \
-         WHERE webhook_id = :webhook AND event_id = :event AND state = 'pending'";
+         WHERE webhook_id = :webhook AND event_id = :event AND state = 'pending' \
+         AND (:state <> 'pending' OR attempts < :attempt)";
     let mut statement = transaction.prepare_cached(sql).map_err(database_error)?;
     let ended = (settled.state != DeliveryState::Pending).then_some(settled.at);
     let done = statement.execute(named_params! {
@@ -239,6 +268,7 @@ fn settle(transaction: &Transaction<'_>, settled: &Settled) -> Result<(), Databa
         ":error": settled.error,
         ":webhook": settled.webhook_id.to_string(),
         ":event": settled.event_id.to_string(),
+        ":attempt": settled.attempt,
     });
     done.map(|_| ()).map_err(database_error)
 }

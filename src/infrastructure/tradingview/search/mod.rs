@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use http::header::{HeaderValue, ORIGIN};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 use url::Url;
 
@@ -99,21 +99,21 @@ impl Search {
     }
 
     async fn ask(&self, query: DirectoryQuery) -> Result<Arc<[SymbolMatch]>, ProviderError> {
-        let pages = async {
-            let _slot = self.slots.acquire().await;
-            self.pages(&query).await
-        };
-        match timeout(self.patience, pages).await {
-            Ok(found) => found.map(Arc::from),
-            Err(_) => Err(errors::timeout(Phase::Search, self.patience)),
-        }
+        let deadline = Instant::now() + self.patience;
+        let slot = timeout_at(deadline, self.slots.acquire()).await;
+        let _slot = slot.map_err(|_| errors::timeout(Phase::Search, self.patience))?;
+        self.pages(&query, deadline).await.map(Arc::from)
     }
 
-    async fn pages(&self, query: &DirectoryQuery) -> Result<Vec<SymbolMatch>, ProviderError> {
+    async fn pages(
+        &self,
+        query: &DirectoryQuery,
+        deadline: Instant,
+    ) -> Result<Vec<SymbolMatch>, ProviderError> {
         let wanted = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let (mut found, mut seen) = (Vec::new(), HashSet::new());
         for number in 0..MAX_PAGES {
-            let page = self.page(query, number * PAGE).await?;
+            let page = self.page(query, number * PAGE, deadline).await?;
             let is_last = page.remaining == 0 || page.rows == 0;
             found.extend(page.matches.into_iter().filter(|each| seen.insert(each.symbol.clone())));
             if is_last || found.len() >= wanted {
@@ -124,7 +124,12 @@ impl Search {
         Ok(found)
     }
 
-    async fn page(&self, query: &DirectoryQuery, start: usize) -> Result<Page, ProviderError> {
+    async fn page(
+        &self,
+        query: &DirectoryQuery,
+        start: usize,
+        deadline: Instant,
+    ) -> Result<Page, ProviderError> {
         let mut url = self.url.clone();
         let (exchange, text) = exchange_and_text(query);
         url.query_pairs_mut()
@@ -137,7 +142,7 @@ impl Search {
             .append_pair("start", &start.to_string())
             .append_pair("domain", "production")
             .append_pair("sort_by_country", "US");
-        let request = HttpRequest::get(url).header(ORIGIN, self.origin.clone());
+        let request = HttpRequest::get(url).header(ORIGIN, self.origin.clone()).by(deadline);
         let answer = self.http.send(request).await.and_then(HttpAnswer::successful);
         let page = answer.and_then(|answer| {
             let malformed = || HttpError::Malformed {

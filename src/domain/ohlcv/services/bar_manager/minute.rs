@@ -29,7 +29,8 @@ pub struct MinuteBar {
     pub low: f64,
     /// Last price.
     pub close: f64,
-    /// When the first price was traded.
+    /// When the first price was traded; [`Timestamp::MIN`] where the provider said the price, and not
+    /// when.
     pub first_time: Timestamp,
     /// When the last price was traded.
     pub last_time: Timestamp,
@@ -100,7 +101,7 @@ impl MinuteBar {
     /// Takes the provider's open, high and low; all of it where there is no tick yet.
     pub(super) fn seed(&mut self, values: Ohlcv) {
         self.open = values.open();
-        self.first_time = self.range.open();
+        self.first_time = Timestamp::MIN;
         if self.ticks == 0 {
             (self.high, self.low, self.close) = (values.high(), values.low(), values.close());
             self.volume = BarVolume { sum: values.volume(), stretch: None };
@@ -110,8 +111,14 @@ impl MinuteBar {
         }
     }
 
+    /// Whether only the provider knows if a trade at `time` was its first.
+    pub(super) fn may_begin_with(&self, time: Timestamp) -> bool {
+        self.first_time == Timestamp::MIN && time < self.last_time
+    }
+
     /// A trade in it. One of the time of another comes after it.
     pub(super) fn trade(&mut self, time: Timestamp, price: f64) {
+        self.doubtful |= self.may_begin_with(time);
         if time >= self.last_time {
             self.last_time = time;
             self.close = price;

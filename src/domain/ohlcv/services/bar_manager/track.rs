@@ -203,6 +203,7 @@ impl Track {
             self.refetch(range);
             return;
         }
+        let in_doubt = step.is_some_and(is_doubtful) || minute.may_begin_with(tick.time);
         minute.trade(tick.time, tick.price);
         if let Some(size) = tick.size {
             minute.add_size(size);
@@ -212,7 +213,7 @@ impl Track {
         if self.is_closed(range) {
             counts.late += 1;
             self.late = true;
-            if step.is_some_and(is_doubtful) {
+            if in_doubt {
                 self.refetch(range);
             }
             for lane in &mut self.lanes {

@@ -8,7 +8,7 @@ use super::FeedTask;
 use super::fetch::{Fetched, Rerolled};
 use super::followed::Progress;
 use crate::domain::ohlcv::services::{BarChange, BarManager, RepairedBar, Seed};
-use crate::domain::ohlcv::{Bar, BarRange};
+use crate::domain::ohlcv::{Bar, BarRange, BarSource};
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Interval, Series, Symbol};
 use crate::features::market_data::quote::job::{Decided, Job};
@@ -35,6 +35,12 @@ impl FeedTask {
                     decided.push(Decided::Bar { series, bar, old: None });
                 }
                 BarChange::Revised { series, old, bar } => {
+                    let followed = self.symbols.get_mut(&series.symbol);
+                    if let Some(followed) =
+                        followed.filter(|_| bar.stored.source == BarSource::Ticks)
+                    {
+                        followed.owed.corrected(series.interval, bar.range.open());
+                    }
                     decided.push(Decided::Bar { series, bar, old: Some(old) });
                 }
                 BarChange::IntervalClosed { series, close_time } => {
@@ -120,6 +126,8 @@ impl FeedTask {
                 followed.days = Some(days);
             }
             Fetched::Repaired { series, range, bars, answered, done } => {
+                // What trades have changed so far, the answer may not have.
+                self.advance().await;
                 if let Some(id) = self.manager.id_of(&series.symbol) {
                     self.manager.apply_repair(id, series.interval, &bars, &mut self.changes);
                 }

@@ -1,6 +1,7 @@
 //! What is still to be done about closed bars. It is written down before the bars that it is about,
 //! so that a crash forgets none of it.
 
+use jiff::Timestamp;
 use tracing::warn;
 
 use crate::domain::ohlcv::BarRange;
@@ -45,6 +46,19 @@ impl Owed {
                 false
             }
             None => self.add(series, range, Kind::Refetch { again: false }),
+        }
+    }
+
+    /// Trades corrected the closed bar that opens at `open`. What is under way may not have them: it
+    /// is begun once more when it is done.
+    pub(super) fn corrected(&mut self, interval: Interval, open: Timestamp) {
+        for debt in &mut self.debts {
+            if debt.interval == interval && debt.range.contains(open) {
+                debt.kind = match debt.kind {
+                    Kind::Refetch { .. } => Kind::Refetch { again: true },
+                    Kind::Reroll(number) => Kind::Reroll(number),
+                };
+            }
         }
     }
 
@@ -109,8 +123,6 @@ impl Debt {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::domain::shared::Symbol;
 
@@ -128,6 +140,19 @@ mod tests {
         assert!(owed.refetch(&series, range));
         assert!(!owed.refetched(Interval::H1, range));
         assert_eq!(owed.list(), []);
+    }
+
+    #[test]
+    fn what_trades_corrected_meanwhile_is_fetched_once_more() {
+        let (mut owed, (series, range)) = (Owed::default(), hour());
+        assert!(owed.refetch(&series, range));
+        owed.corrected(Interval::M30, range.open());
+        owed.corrected(Interval::H1, range.close());
+        assert!(!owed.refetched(Interval::H1, range), "another bar");
+        assert!(owed.refetch(&series, range) && owed.reroll(&series, range, 1));
+        owed.corrected(Interval::H1, range.open());
+        assert!(owed.refetched(Interval::H1, range));
+        assert!(owed.is_last_reroll(Interval::H1, range, 1), "that is made of what is stored");
     }
 
     #[test]

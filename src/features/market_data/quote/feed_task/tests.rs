@@ -106,6 +106,23 @@ async fn what_is_owed_is_written_before_the_bars_that_it_is_about() {
 }
 
 #[tokio::test]
+async fn what_trades_correct_while_it_is_fetched_again_is_fetched_once_more() {
+    let mut desk = Desk::joined().await;
+    let (series, range) = (hour(), first_hour());
+    desk.task.changes.push(BarChange::Refetch { series: series.clone(), range });
+    desk.task.hand_on().await;
+    let (old, bar) = (bar(1.0, 1, BarSource::Ticks), bar(2.0, 2, BarSource::Ticks));
+    desk.task.changes.push(BarChange::Revised { series: series.clone(), old: old.stored, bar });
+    desk.task.hand_on().await;
+    for expected in [vec![(series.interval, range)], vec![]] {
+        let (series, bars) = (series.clone(), Vec::new());
+        let answer = Fetched::Repaired { series, range, bars, answered: None, done: true };
+        desk.task.take_fetched(answer).await;
+        assert_eq!(desk.followed().owed.list(), expected);
+    }
+}
+
+#[tokio::test]
 async fn what_a_join_puts_in_doubt_is_written_before_any_of_its_bars() {
     let mut desk = Desk::joined().await;
     desk.followed().progress = Progress::Joining;

@@ -115,6 +115,13 @@ fn outbox_layout() -> Layout {
                 "idx_webhook_outbox_newest",
                 doc! { "webhook_id": 1, "created_at": -1, "event_id": -1 },
             ),
+            Index {
+                partial: Some(webhook_outbox::has_ended()),
+                ..index(
+                    "idx_webhook_outbox_ended",
+                    doc! { "webhook_id": 1, "created_at": -1, "event_id": -1, "state": 1 },
+                )
+            },
         ],
         validator: v::outbox_schema(),
     }

@@ -75,6 +75,21 @@ fn the_seed_may_come_late() {
 }
 
 #[test]
+fn only_the_provider_knows_whether_a_late_trade_was_the_first_of_a_seeded_minute() {
+    let mut desk = joined(FeedClock::Wall);
+    seed(&mut desk);
+    desk.step("2024-01-10T10:30:26", &[desk.tick("2024-01-10T10:30:26", 7.0, 1.0)]);
+    desk.step("2024-01-10T10:31:02", &[]);
+    assert_eq!(desk.closed().len(), 1);
+    let minute = (M1, at("2024-01-10T10:30:00"), at("2024-01-10T10:31:00"));
+    for (time, expected) in [("2024-01-10T10:30:00", vec![minute]), ("2024-01-10T10:30:26", vec![])]
+    {
+        desk.step("2024-01-10T10:31:03", &[desk.tick(time, 8.0, 1.0)]);
+        assert_eq!((desk.revised()[0].0, desk.refetched()), (M1, expected));
+    }
+}
+
+#[test]
 fn every_bar_that_was_forming_at_the_join_is_fetched_after_its_close() {
     let mut desk = joined(FeedClock::Event);
     let mut refetched = Vec::new();

@@ -3,6 +3,7 @@
 use super::super::changes::forming_bars;
 use super::feed::Feed;
 use super::store::Store;
+use crate::domain::ohlcv::BarSource;
 use crate::domain::ohlcv::services::{BarChange, TrackSnapshot};
 use crate::domain::shared::Series;
 use crate::features::market_data::quote::job::{Decided, Job};
@@ -29,6 +30,11 @@ impl Feed {
                     decided.push(Decided::Bar { series, bar, old: None });
                 }
                 BarChange::Revised { series, old, bar } => {
+                    if let Some(each) =
+                        self.followed.as_mut().filter(|_| bar.stored.source == BarSource::Ticks)
+                    {
+                        each.owed.corrected(series.interval, bar.range.open());
+                    }
                     decided.push(Decided::Bar { series, bar, old: Some(old) });
                 }
                 BarChange::Refetch { series, range } => {

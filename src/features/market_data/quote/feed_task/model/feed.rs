@@ -282,6 +282,7 @@ impl Feed {
                 followed.days = Some(days);
             }
             Fetched::Repaired { series, range, bars, done, .. } => {
+                self.advance(now, store);
                 if let Some(id) = self.manager.id_of(&series.symbol) {
                     self.manager.apply_repair(id, series.interval, &bars, &mut self.changes);
                 }
