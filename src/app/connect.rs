@@ -70,8 +70,8 @@ pub(super) async fn database(
     database.map_err(|error| error.to_string())
 }
 
-/// Where closed bars wait while the database is away. A folder that cannot be used, or that another
-/// process uses, is no reason not to start; bars that wait for another database are.
+/// Where closed bars wait while the database is away. A folder that cannot be used is no reason not
+/// to start; bars that wait there, and could not be stored or wait for another database, are.
 async fn spool(
     settings: &Settings,
     database: &Database,
@@ -79,20 +79,29 @@ async fn spool(
 ) -> Result<Option<Spool>, StartError> {
     let (folder, tasks) = (&settings.data_dir, lifecycle.tracker().clone());
     let id = database.bar_log().id().await.map_err(|error| mistake(&error))?;
+    let mut may_wait = Spool::may_hold(folder);
     let opened = async {
         let spool = Spool::open(folder, settings.spool_max_bytes, tasks).await?;
+        may_wait = spool.count().await? > 0;
         spool.claim(id).await?;
         Ok(spool)
     };
+    let file = folder.join(SPOOL_FILE);
     match opened.await {
         Ok(spool) => Ok(Some(spool)),
         Err(SpoolError::OfAnother) => Err(StartError {
             mistakes: vec![format!(
                 "DATA_DIR: `{}` holds bars that wait for another database; start once with that one, or remove the file to give them up",
-                folder.join(SPOOL_FILE).display()
+                file.display()
             )],
         }),
-        Err(error @ (SpoolError::Full | SpoolError::Unusable(_))) => {
+        Err(error) if may_wait => Err(StartError {
+            mistakes: vec![format!(
+                "DATA_DIR: `{}` may hold bars that wait for the database, and cannot be used: {error}; mend that, or stop the process that uses it, and start again; or move the file away to give them up",
+                file.display()
+            )],
+        }),
+        Err(error) => {
             warn!(
                 %error,
                 "no spool in DATA_DIR `{}`: while the database is away, bars wait in memory only",

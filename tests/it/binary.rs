@@ -127,3 +127,29 @@ async fn servers_that_cannot_be_reached_are_all_named() {
     assert!(said.contains("MONGODB_URL") && said.contains("REDIS_URL"), "{said}");
     assert!(!said.contains("hunter"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_bars_may_wait_and_cannot_be_read_it_does_not_start() {
+    let (folder, simulator) =
+        (tempfile::tempdir().unwrap(), SimulatorProcess::start(demo_data(), &[]).await);
+    let settings = simulator.settings();
+    // Nothing waits, and the folder takes no spool: bars can wait in memory.
+    let data = folder.path().join("data");
+    let lock = data.join("spool.lock");
+    std::fs::create_dir_all(&lock).unwrap();
+    let server = Server::start(folder.path(), &settings).await;
+    assert!(server.lines().iter().any(|line| line.contains("no spool in DATA_DIR")));
+    assert_eq!(server.terminate().await, Some(0));
+
+    std::fs::remove_dir(lock).unwrap();
+    assert_eq!(Server::start(folder.path(), &settings).await.terminate().await, Some(0));
+    let file = rusqlite::Connection::open(data.join("spool.db")).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
+    drop(file);
+    let mut serve = pocketquant(&["serve"]);
+    serve.current_dir(folder.path()).envs(&settings).env("GRPC_ADDR", "127.0.0.1:0");
+    let refused = serve.output().await.unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(said.contains("may hold bars that wait") && said.contains("a newer version"), "{said}");
+}

@@ -18,7 +18,7 @@ use crate::support::{demo_data, exported, reason, retry_delay};
 const IBM: &str = "NYSE:IBM";
 const AAPL: &str = "NASDAQ:AAPL-UNADJ";
 /// A write beyond the limit is an error, as on a full disk, and not the end of the process.
-const WITHOUT_SIGNAL: &str = r#"trap '' XFSZ; exec "$0" serve"#;
+pub const WITHOUT_SIGNAL: &str = r#"trap '' XFSZ; exec "$0" serve"#;
 
 async fn sync(
     client: &mut MarketDataClient<Channel>,
@@ -41,7 +41,7 @@ async fn settings() -> (SimulatorProcess, BTreeMap<String, String>) {
 }
 
 /// From now on no file of the process may become longer than this, or as long as it likes.
-fn limit_files(server: &Server, limit: &str) {
+pub fn limit_files(server: &Server, limit: &str) {
     let pid = server.pid().to_string();
     let limit = format!("--fsize={limit}:");
     let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap();

@@ -74,7 +74,10 @@ pub struct Run {
 
 impl Run {
     pub async fn start(folder: &Path, settings: &BTreeMap<String, String>) -> Self {
-        let server = Server::start(folder, settings).await;
+        Self::of(Server::start(folder, settings).await).await
+    }
+
+    pub async fn of(server: Server) -> Self {
         let channel = Channel::from_shared(server.url()).unwrap().connect().await.unwrap();
         let market_data = server.market_data().await;
         Self { server, quotes: quote_stream(&channel), market_data, channel }

@@ -22,9 +22,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::disk::{WITHOUT_SIGNAL, limit_files};
 use crate::live::{ES, PATIENCE, only_trades, real_minutes, subscribe};
 use crate::live_crash::{Oracle, Run, current, until_stored};
-use crate::processes::{SimulatorProcess, pocketquant};
+use crate::processes::{Server as Process, SimulatorProcess, pocketquant};
 use crate::servers::{Server, free_port, own_redis_url};
 use crate::support::{ExportedBar, demo_data, reason, retry_delay};
 
@@ -178,7 +179,8 @@ impl Watched {
     /// Some bars have closed.
     async fn start(simulator: SimulatorProcess, settings: BTreeMap<String, String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let run = Run::start(folder.path(), &settings).await;
+        let server = Process::start_in_shell(WITHOUT_SIGNAL, folder.path(), &settings).await;
+        let run = Run::of(server).await;
         let mut watcher = Watcher::start(&run.channel).await;
         watcher.until(|seen| seen.closed.len() >= 50).await;
         Self { run, watcher, simulator, settings, _folder: folder }
@@ -203,6 +205,16 @@ impl Watched {
         self.watcher.until(more).await;
         let newest = pb::GetLatestQuoteRequest { symbol: ES.to_owned() };
         self.run.quotes.get_latest_quote(newest).await.unwrap();
+    }
+
+    /// Waits until it has said `what`.
+    async fn says(&self, what: &str) {
+        let said = async {
+            while !self.run.server.lines().iter().any(|line| line.contains(what)) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("never said: {what}"));
     }
 
     /// The trades are over: every bar was published in order, and is stored as in an undisturbed
@@ -262,6 +274,24 @@ async fn bars_wait_on_disk(absence: Absence) {
         Absence::Killed => mongodb.restart().await,
         Absence::Frozen => mongodb.thaw(),
     }
+    watched.ends_as_if_nothing_had_happened().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real mongod and Redis: run scripts/test"]
+async fn bars_that_wait_on_a_disk_that_is_full_by_then_follow_too() {
+    let mut mongodb = Server::mongodb().await;
+    let simulator = replay().await;
+    let settings = settings(&simulator, &mongodb).await;
+    let watched = Watched::start(simulator, settings).await;
+
+    mongodb.crash();
+    watched.says("closed bars wait on disk").await;
+    limit_files(&watched.run.server, "1");
+    watched.says("the spool takes nothing").await;
+    mongodb.restart().await;
+    watched.says("all bars that waited on disk are stored").await;
     watched.ends_as_if_nothing_had_happened().await;
 }
 

@@ -43,9 +43,10 @@ async fn settings(simulator: &SimulatorProcess) -> BTreeMap<String, String> {
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
 async fn syncs_of_one_series_by_two_services_both_succeed() {
     let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=20"]).await;
-    let (settings, folder) = (settings(&simulator).await, tempfile::tempdir().unwrap());
-    let one = Server::start(folder.path(), &settings).await;
-    let other = Server::start(folder.path(), &settings).await;
+    let settings = settings(&simulator).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = Server::start(folders[0].path(), &settings).await;
+    let other = Server::start(folders[1].path(), &settings).await;
     let (mut client, mut second) = (one.market_data().await, other.market_data().await);
     let (a, b) =
         tokio::join!(client.sync_symbol(full_history()), second.sync_symbol(full_history()));
@@ -61,8 +62,9 @@ async fn syncs_of_one_series_by_two_services_both_succeed() {
 #[ignore = "needs a real mongod and Redis: run scripts/test"]
 async fn a_start_beside_a_sync_under_way_does_not_spoil_it() {
     let simulator = SimulatorProcess::start(demo_data(), &["--fault", "slow=150"]).await;
-    let (settings, folder) = (settings(&simulator).await, tempfile::tempdir().unwrap());
-    let one = Server::start(folder.path(), &settings).await;
+    let settings = settings(&simulator).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = Server::start(folders[0].path(), &settings).await;
     let mut client = one.market_data().await;
     let mut caller = client.clone();
     let call = tokio::spawn(async move { caller.sync_symbol(full_history()).await });
@@ -70,7 +72,7 @@ async fn a_start_beside_a_sync_under_way_does_not_spoil_it() {
         assert!(!call.is_finished(), "it was over before it was seen");
     }
     // The other one cannot tell it from what a crash left.
-    let other = Server::start(folder.path(), &settings).await;
+    let other = Server::start(folders[1].path(), &settings).await;
     assert!(!call.is_finished(), "it was over before the other one started");
     assert_eq!(call.await.unwrap().unwrap().into_inner().total_bars, 55_765);
     assert_eq!(state(&mut client).await, pb::SyncState::Completed);

@@ -239,9 +239,9 @@ async fn another_service_shows_and_cancels_a_sync_and_goes_on_with_it_after_a_cr
     for (name, value) in Engine::Servers.settings().await {
         settings.insert(name.to_owned(), value);
     }
-    let folder = tempfile::tempdir().unwrap();
-    let one = Server::start(folder.path(), &settings).await;
-    let other = Server::start(folder.path(), &settings).await;
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = Server::start(folders[0].path(), &settings).await;
+    let other = Server::start(folders[1].path(), &settings).await;
     let (mut client, mut second) = (one.market_data().await, other.market_data().await);
 
     let sync_id = client.start_sync(start(BTC, true)).await.unwrap().into_inner().sync_id;

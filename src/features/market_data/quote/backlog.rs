@@ -10,7 +10,7 @@ use super::job::{Job, Safe};
 use super::ledger::Ledger;
 use super::spool_codec;
 use crate::infrastructure::persistence::DatabaseError;
-use crate::infrastructure::spool::{Spool, SpoolEntry, SpoolError};
+use crate::infrastructure::spool::{SPOOL_FILE, Spool, SpoolEntry, SpoolError};
 
 /// Jobs that are joined into one write.
 const JOINED: usize = 64;
@@ -31,18 +31,28 @@ pub(super) struct Batch {
     pub(super) through: Option<i64>,
 }
 
+/// What the spool holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnDisk {
+    Nothing,
+    /// It did not answer in time when it was given jobs: they wait in memory, and perhaps there.
+    Perhaps,
+    Jobs,
+}
+
 /// The jobs that are not written yet.
 pub(super) struct Backlog {
     memory: VecDeque<Job>,
     spool: Option<Spool>,
-    /// Whether the spool holds anything.
-    spooled: bool,
+    on_disk: OnDisk,
     /// Whether jobs from memory are being written: what is behind them must not overtake them.
     memory_in_flight: bool,
     /// With fewer jobs in memory than this there is room: less where it was full.
     room_below: usize,
     refused_at: Option<Instant>,
     full: bool,
+    /// Whether what was written last is still on disk, where only the next start would see it.
+    lingers: bool,
 }
 
 impl Backlog {
@@ -51,11 +61,12 @@ impl Backlog {
         Self {
             memory: VecDeque::new(),
             spool,
-            spooled: false,
+            on_disk: OnDisk::Nothing,
             memory_in_flight: false,
             room_below: MEMORY,
             refused_at: None,
             full: false,
+            lingers: false,
         }
     }
 
@@ -81,24 +92,26 @@ impl Backlog {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.is_safe() && !self.spooled
+        self.is_safe() && !self.is_spooled()
     }
 
     /// Whether anything waits on disk.
-    pub(super) const fn is_spooled(&self) -> bool {
-        self.spooled
+    pub(super) fn is_spooled(&self) -> bool {
+        self.on_disk != OnDisk::Nothing
     }
 
     /// The oldest jobs, to be written next. Each is answered by [`Self::written`] or
     /// [`Self::not_written`] before the next is taken.
     pub(super) async fn next(&mut self) -> Option<Batch> {
-        if let Some(spool) = self.spool.clone().filter(|_| self.spooled) {
+        if let Some(spool) = self.spool.clone().filter(|_| self.is_spooled()) {
             match spool.oldest(ENTRIES.0, ENTRIES.1).await {
                 Ok(entries) if entries.is_empty() => self.emptied(),
                 Ok(entries) => {
                     let through = entries.last().map(|(place, _)| *place);
                     return Some(Batch { jobs: jobs(&entries), through });
                 }
+                // What is there, if anything is, waits in memory too.
+                Err(SpoolError::Unusable(_)) if self.on_disk == OnDisk::Perhaps => self.emptied(),
                 Err(error) => {
                     warn!(%error, "the spool cannot be read; it is tried again");
                     return None;
@@ -116,9 +129,12 @@ impl Backlog {
         self.memory_in_flight = false;
         let (Some(through), Some(spool)) = (through, &self.spool) else { return };
         self.refused_at = None;
-        if let Err(error) = spool.remove_through(through).await {
-            // Written again, which changes nothing.
-            warn!(%error, "what is written could not be removed from the spool");
+        match spool.remove_through(through).await {
+            Ok(()) => self.lingers = false,
+            Err(error) if !std::mem::replace(&mut self.lingers, true) => {
+                warn!(%error, "what is written cannot be removed from the spool yet");
+            }
+            Err(_) => {}
         }
     }
 
@@ -134,7 +150,7 @@ impl Backlog {
 
     /// Moves what waits in memory to the spool, where it has to: `away` where the database is.
     pub(super) async fn spill(&mut self, away: bool) {
-        let wanted = away || self.spooled || self.memory.len() > SPILL_AT;
+        let wanted = away || self.is_spooled() || self.memory.len() > SPILL_AT;
         let resting = self.refused_at.is_some_and(|at| at.elapsed() < RETRY_AFTER);
         if !wanted || resting || self.memory_in_flight || self.memory.is_empty() {
             return;
@@ -142,10 +158,10 @@ impl Backlog {
         let Some(spool) = &self.spool else { return };
         match spool.append(spool_codec::encode(&self.memory)).await {
             Ok(()) => {
-                if !self.spooled {
+                if self.on_disk != OnDisk::Jobs {
                     info!("closed bars wait on disk until the database takes them");
                 }
-                (self.spooled, self.full, self.refused_at) = (true, false, None);
+                (self.on_disk, self.full, self.refused_at) = (OnDisk::Jobs, false, None);
                 for job in self.memory.drain(..) {
                     // Whoever waited may be gone.
                     if let Job::Barrier(safe) = job {
@@ -160,6 +176,9 @@ impl Backlog {
 
     fn refused(&mut self, refusal: &SpoolError) {
         self.refused_at = Some(Instant::now());
+        if *refusal == SpoolError::TooSlow && !self.is_spooled() {
+            self.on_disk = OnDisk::Perhaps;
+        }
         let is_full = *refusal == SpoolError::Full;
         if is_full && !self.full {
             error!(
@@ -177,35 +196,37 @@ impl Backlog {
     }
 
     fn emptied(&mut self) {
-        (self.spooled, self.full) = (false, false);
-        info!("all bars that waited on disk are stored");
+        self.full = false;
+        if std::mem::replace(&mut self.on_disk, OnDisk::Nothing) == OnDisk::Jobs {
+            info!("all bars that waited on disk are stored");
+        }
     }
 }
 
 /// Stores what an earlier process has left in `spool`. It is published by the log alone: nobody
-/// listens yet.
+/// listens yet. An error where all that is left cannot be read or stored.
 pub(super) async fn store_left(ledger: &Ledger, spool: &Spool) -> Result<(), DatabaseError> {
     let mut count = 0;
     loop {
-        let entries = match spool.oldest(ENTRIES.0, ENTRIES.1).await {
-            Ok(entries) => entries,
-            Err(error) => {
-                error!(%error, "the spool that was left cannot be read; it is tried with the next start");
-                return Ok(());
-            }
-        };
+        let entries = spool.oldest(ENTRIES.0, ENTRIES.1).await.map_err(|error| unread(&error))?;
         let Some((through, _)) = entries.last() else { break };
-        ledger.store_all(jobs(&entries)).await?;
+        ledger.store_left(jobs(&entries)).await?;
         count += entries.len();
         if let Err(error) = spool.remove_through(*through).await {
-            error!(%error, "what is stored could not be removed from the spool");
-            return Ok(());
+            warn!(%error, "what is stored cannot be removed from the spool yet");
         }
     }
     if count > 0 {
         info!(count, "stored what an earlier run had left on disk while the database was away");
     }
     Ok(())
+}
+
+fn unread(error: &SpoolError) -> DatabaseError {
+    DatabaseError::Config {
+        message: format!("bars wait in `{SPOOL_FILE}` in DATA_DIR, and it cannot be read: {error}"),
+        remedy: "mend its disk and start again, or move the file away to give them up".to_owned(),
+    }
 }
 
 /// What `entries` stand for; what is kept of several symbols is one job where it may be.

@@ -6,9 +6,12 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::domain::ohlcv::BarSource;
 use crate::domain::shared::Symbol;
 use crate::features::market_data::quote::job::Decided;
 use crate::features::market_data::quote::ring::LiveChange;
+use crate::features::market_data::quote::snapshot_codec;
+use crate::features::market_data::quote::test_bench::{self, Bench, at, bar};
 use crate::infrastructure::persistence::{
     Cache, CacheConfig, Database, DatabaseConfig, SeriesCache,
 };
@@ -144,7 +147,8 @@ async fn a_spool_that_refused_is_left_alone_for_a_while() {
         backlog.spill(true).await;
         number += 1;
     }
-    spool.remove_through(i64::MAX).await.unwrap();
+    let last = spool.oldest(u32::MAX, usize::MAX).await.unwrap().last().unwrap().0;
+    spool.remove_through(last).await.unwrap();
     backlog.spill(true).await;
     assert!(!backlog.is_safe(), "it is not asked with each job");
     tokio::time::pause();
@@ -152,6 +156,106 @@ async fn a_spool_that_refused_is_left_alone_for_a_while() {
     tokio::time::resume();
     backlog.spill(true).await;
     assert!(backlog.is_safe());
+}
+
+/// A spool on a disk that takes no removals, as one does that is full.
+async fn without_removals(folder: &TempDir) -> Spool {
+    drop(spool(folder, 1 << 20).await);
+    let file = rusqlite::Connection::open(folder.path().join(SPOOL_FILE)).unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE DELETE ON entries \
+                  BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    file.execute_batch(refuse).unwrap();
+    drop(file);
+    spool(folder, 1 << 20).await
+}
+
+#[tokio::test]
+async fn what_is_written_is_not_written_again_where_the_disk_cannot_remove_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut backlog = Backlog::new(Some(without_removals(&folder).await));
+    backlog.push((0..200).map(job));
+    backlog.spill(true).await;
+    assert!(backlog.is_spooled() && backlog.is_safe());
+    let mut written = Vec::new();
+    while let Some(Batch { jobs, through }) = backlog.next().await {
+        assert!(written.len() < 400, "it does not end");
+        written.extend(names(&jobs));
+        backlog.written(through).await;
+        if written.len() < 200 {
+            assert!(backlog.lingers, "the disk took it, and nothing is tested");
+            let next = 199 + i64::try_from(written.len() / 64).unwrap();
+            backlog.push([job(next)]);
+        }
+    }
+    assert_eq!(written, named(0..203));
+    assert!(backlog.is_empty());
+    drop(backlog);
+    assert_eq!(spool(&folder, 1 << 20).await.count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_a_slow_disk_may_have_taken_comes_before_what_came_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = spool(&folder, 1 << 20).await;
+    let mut backlog = Backlog::new(Some(disk.clone()));
+    backlog.push([job(1)]);
+    backlog.refused(&SpoolError::TooSlow);
+    disk.append(spool_codec::encode(&[job(1)])).await.unwrap();
+    backlog.push([job(2)]);
+    let Batch { jobs, through } = backlog.next().await.unwrap();
+    assert!(through.is_some(), "what is on disk is forgotten");
+    assert_eq!(names(&jobs), named([1]));
+    backlog.written(through).await;
+    let Batch { jobs, through } = backlog.next().await.unwrap();
+    assert_eq!((names(&jobs), through), (named([1, 2]), None));
+    backlog.written(through).await;
+    assert!(backlog.next().await.is_none() && backlog.is_empty());
+}
+
+#[tokio::test]
+async fn all_that_an_earlier_run_left_is_stored_where_the_disk_cannot_remove_it() {
+    let bench = Bench::start().await;
+    let left = without_removals(&bench.folder).await;
+    let bar = |hour: i64| {
+        let mut bar = bar(1.0, 1, BarSource::Ticks);
+        bar.stored.open_time = at(hour * 3_600);
+        Job::Decided(vec![Decided::Bar { series: test_bench::hour(), bar, old: None }])
+    };
+    let jobs: Vec<Job> = (0..150).map(bar).collect();
+    left.append(spool_codec::encode(&jobs)).await.unwrap();
+    let ledger = Ledger::new(bench.parts.database.clone(), bench.parts.series.clone());
+    store_left(&ledger, &left).await.unwrap();
+    let bars = bench.parts.database.bars();
+    let stored = bars.stretch(&test_bench::hour(), at(0), at(150 * 3_600)).await.unwrap();
+    assert_eq!((stored.len(), left.count().await.unwrap()), (150, 0));
+}
+
+/// What was kept of a symbol at `second`.
+fn kept_at(second: i64) -> bytes::Bytes {
+    let kept = serde_json::json!({
+        "version": 1, "symbol": "CME:ES", "event_time": null, "last_tick": null, "volume": null,
+        "cursor": null, "since": null, "floor": 0, "joined": null, "doubt": null, "forgotten": 0,
+        "days": [], "minutes": [], "parents": [], "refetches": [], "repairs": [],
+        "saved_at": second * 1_000_000,
+    });
+    let bytes = bytes::Bytes::from(kept.to_string());
+    assert_eq!(snapshot_codec::decode(&bytes).unwrap().saved_at, at(second));
+    bytes
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_of_a_symbol_replaces_nothing_newer() {
+    let bench = Bench::start().await;
+    let (left, states) = (spool(&bench.folder, 1 << 20).await, bench.parts.database.feed_state());
+    let ledger = Ledger::new(bench.parts.database.clone(), bench.parts.series.clone());
+    let symbol = test_bench::symbol();
+    for (first, second, newest) in [(60, 120, 120), (180, 120, 180)] {
+        states.save(&[(symbol.clone(), kept_at(first))], at(0)).await.unwrap();
+        let job = Job::Keep(vec![(symbol.clone(), kept_at(second))]);
+        left.append(spool_codec::encode(&[job])).await.unwrap();
+        store_left(&ledger, &left).await.unwrap();
+        assert_eq!(states.get(&symbol).await.unwrap(), Some(kept_at(newest)));
+    }
 }
 
 #[tokio::test]

@@ -3,15 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::error;
 
 use super::job::{Decided, Job};
+use super::snapshot_codec;
 use crate::domain::ohlcv::services::alike;
 use crate::domain::ohlcv::{BarSource, StoredBar};
-use crate::domain::shared::Series;
+use crate::domain::shared::{Series, Symbol};
 use crate::domain::sync::SyncDiff;
 use crate::infrastructure::persistence::{Database, DatabaseError, LogBar, SeriesCache};
 
@@ -41,15 +43,37 @@ impl Ledger {
         &self.database
     }
 
-    /// Stores what `jobs` say; one that never can be is said and left out.
-    pub(super) async fn store_all(&self, jobs: Vec<Job>) -> Result<(), DatabaseError> {
-        for job in jobs {
-            match self.store(&job).await {
+    /// Stores what `jobs` say, which an earlier process has left; one that never can be is said and
+    /// left out. What was kept of a symbol later than that stays: another process may have gone on.
+    pub(super) async fn store_left(&self, jobs: Vec<Job>) -> Result<(), DatabaseError> {
+        for mut job in jobs {
+            let stored = async {
+                if let Job::Keep(kept) = &mut job {
+                    self.retain_newer(kept).await?;
+                }
+                self.store(&job).await
+            };
+            match stored.await {
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => error!(%error, "bars could not be written"),
                 Ok(()) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Leaves only what is newer in `kept` than what is stored.
+    async fn retain_newer(&self, kept: &mut Vec<(Symbol, Bytes)>) -> Result<(), DatabaseError> {
+        let saved_at = |bytes: &Bytes| snapshot_codec::decode(bytes).map(|kept| kept.saved_at);
+        let states = self.database.feed_state();
+        let mut newer = Vec::with_capacity(kept.len());
+        for (symbol, left) in kept.drain(..) {
+            let stored = self.within(states.get(&symbol)).await?;
+            if stored.is_none_or(|stored| saved_at(&stored) <= saved_at(&left)) {
+                newer.push((symbol, left));
+            }
+        }
+        *kept = newer;
         Ok(())
     }
 

@@ -153,8 +153,10 @@ impl Scribe {
     /// Tells what others have put into the log.
     pub(super) async fn tell_logged(&self) -> Result<(), DatabaseError> {
         let logged = self.read_logged().await?;
-        self.hub.put_bars(logged.into_iter().map(stored));
-        self.announcer.bars_logged();
+        if !logged.is_empty() {
+            self.hub.put_bars(logged.into_iter().map(stored));
+            self.announcer.bars_logged();
+        }
         Ok(())
     }
 

@@ -24,6 +24,8 @@ use crate::infrastructure::persistence::DatabaseError;
 const INTAKE: usize = 64;
 /// How often a database that is away is asked whether it is back.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked what other processes have put into the log of a shared database.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often it is asked when the service stops and the spool cannot take what is left.
 const STOPPING_TRIES: u32 = 5;
 
@@ -56,6 +58,8 @@ pub(super) struct Writer {
     stopping: CancellationToken,
     told: watch::Sender<Standing>,
     away: bool,
+    /// Whether other processes put bars into the log too, and say no word of it.
+    is_shared: bool,
     /// Whether others have put something into the log that is not told yet.
     untold: bool,
     tries_left: u32,
@@ -74,6 +78,7 @@ impl Writer {
             stopping: parts.lifecycle.token(),
             told,
             away: false,
+            is_shared: parts.database.is_shared(),
             untold: false,
             tries_left: STOPPING_TRIES,
         }
@@ -82,7 +87,10 @@ impl Writer {
     /// Works until the feed's task is gone and all is safe.
     pub(super) async fn run(mut self, mut work: mpsc::Receiver<Job>) {
         let mut retry = interval(RETRY_EVERY);
-        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_EVERY);
+        for interval in [&mut retry, &mut look] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         let mut attempt: Option<BoxFuture<'static, Outcome>> = None;
         let (mut jobs, mut open) = (Vec::with_capacity(INTAKE), true);
         loop {
@@ -102,6 +110,7 @@ impl Writer {
                     self.ended(outcome).await;
                 }
                 () = self.live.until_logged() => self.untold = true,
+                _ = look.tick(), if self.is_shared => self.untold = true,
                 _ = retry.tick() => if attempt.is_none() {
                     attempt = self.attempt().await;
                 },

@@ -8,14 +8,19 @@ use crate::features::market_data::quote::hub::Hub;
 use crate::features::market_data::quote::job::Decided;
 use crate::features::market_data::quote::meter::Meter;
 use crate::features::market_data::quote::test_bench::{Bench, at, bar, hour};
+use crate::infrastructure::persistence::LogBar;
 
 /// Longer than it may take to give up.
 const LONG: Duration = Duration::from_mins(10);
 
 fn writer(bench: &Bench) -> (Writer, watch::Receiver<Standing>) {
+    writer_to(bench, Hub::new(1, 0))
+}
+
+fn writer_to(bench: &Bench, hub: Hub) -> (Writer, watch::Receiver<Standing>) {
     let (told, standing) = watch::channel(Standing::default());
     let (rerolled, _) = mpsc::unbounded_channel();
-    let scribe = Scribe::new(&bench.parts, Hub::new(1, 0), rerolled, Meter::new());
+    let scribe = Scribe::new(&bench.parts, hub, rerolled, Meter::new());
     (Writer::new(scribe, &bench.parts, told), standing)
 }
 
@@ -56,6 +61,29 @@ async fn what_others_logged_is_told_when_the_database_is_back() {
     let outcome = writer.attempt().await.unwrap().await;
     writer.ended(outcome).await;
     assert!(writer.away && writer.untold);
+}
+
+#[tokio::test]
+async fn what_another_process_logs_is_told_while_nothing_closes_here() {
+    let bench = Bench::start().await;
+    let hub = Hub::new(1, 0);
+    let (mut writer, _standing) = writer_to(&bench, hub.clone());
+    writer.is_shared = true;
+    let (_sender, work) = mpsc::channel(1);
+    let running = bench.parts.lifecycle.spawn("writer", writer.run(work));
+    let log = bench.parts.database.bar_log();
+    for sequence in [1, 2] {
+        let revision = u32::try_from(sequence).unwrap();
+        let bar = bar(1.0, revision, BarSource::Provider).stored;
+        log.append(&[LogBar { series: hour(), bar }], at(0)).await.unwrap();
+        let told = async {
+            while hub.newest().1 < sequence {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LONG, told).await.expect("it is told");
+    }
+    running.abort();
 }
 
 #[tokio::test]
