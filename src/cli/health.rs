@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use serde::Serialize;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -27,13 +28,16 @@ pub(super) struct Health {
     /// pocketquant.v1.MarketData
     #[arg(long, value_name = "NAME", default_value = HEALTH_READINESS)]
     service: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     client: ClientOptions,
 }
 
 impl Health {
     pub(super) async fn run(self, outer: ClientOptions) -> anyhow::Result<ExitCode> {
-        let Self { service, client } = self;
+        let Self { service, json, client } = self;
         let client = Client::connect(client.or(outer).or_timeout(PROBE_TIMEOUT)).await?;
         let request = client.request(HealthCheckRequest { service: service.clone() });
         let answer = client.answer(client.health().check(request)).await.map_err(|error| {
@@ -46,7 +50,11 @@ impl Health {
         })?;
         let status = answer.status();
         let mut output = Output::stdout();
-        output.line(status.as_str_name())?;
+        if json {
+            output.json(&JsonHealth { service: &service, status: status.as_str_name() })?;
+        } else {
+            output.line(status.as_str_name())?;
+        }
         output.finish()?;
         Ok(match status {
             ServingStatus::Serving => ExitCode::SUCCESS,
@@ -55,4 +63,11 @@ impl Health {
             }
         })
     }
+}
+
+/// What the server's last check found, for programs.
+#[derive(Serialize)]
+struct JsonHealth<'a> {
+    service: &'a str,
+    status: &'static str,
 }

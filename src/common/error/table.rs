@@ -98,6 +98,8 @@ error_codes! {
         "The symbol is not known here; a first sync makes it known.";
     SymbolBusy "SYMBOL_BUSY" Aborted "RetryInfo, ResourceInfo; metadata `remedy`"
         "A sync of the symbol is under way; it can be deleted once that is over.";
+    SymbolFollowed "SYMBOL_FOLLOWED" FailedPrecondition "ResourceInfo; metadata `remedy`"
+        "The feed of another process follows the symbol, and would go on to write its bars.";
     NotSynced "NOT_SYNCED" NotFound "metadata `call`, `symbol`, `interval`: what would fetch it"
         "The series was never synced.";
     NotSubscribed "NOT_SUBSCRIBED" NotFound "metadata `remedy`"

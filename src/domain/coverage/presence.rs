@@ -116,12 +116,18 @@ impl FeedPresence {
         self.down.join_oldest();
     }
 
+    /// Whether the process that follows the symbol has said lately, as of `now`, that the feed is
+    /// there.
+    pub fn is_believed(&self, now: Timestamp) -> bool {
+        self.vouched.is_some_and(|at| now.duration_since(at) < BELIEVED_FOR)
+    }
+
     /// When it was away, as of `now`. Where the process that follows the symbol has said lately
     /// that the feed is there, the time since it was heard last is no outage: it is not told yet.
     pub fn away(&self, now: Timestamp) -> RangeSet {
         let mut down = self.down.clone();
-        let is_believed = self.vouched.is_some_and(|at| now.duration_since(at) < BELIEVED_FOR);
-        let since = self.heard.filter(|_| self.followed && !self.there && !is_believed);
+        let is_away = self.followed && !self.there && !self.is_believed(now);
+        let since = self.heard.filter(|_| is_away);
         if let Some(since) = since.and_then(|since| BarRange::new(since, now)) {
             down.insert(since);
         }

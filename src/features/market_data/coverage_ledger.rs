@@ -136,6 +136,23 @@ impl CoverageLedger {
         }
     }
 
+    /// Whether a feed of another process follows `symbol`, as far as is known at `now`: it has said
+    /// so and not taken it back, and either was there lately or is to follow it on.
+    pub async fn is_followed_elsewhere(
+        &self,
+        symbol: &Symbol,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
+        let is_ours = |watched: &Watched| watched.is_ours && watched.presence.is_followed();
+        if !self.shared.database.is_shared() || self.feeds().get(symbol).is_some_and(is_ours) {
+            return Ok(false);
+        }
+        let stored = self.shared.database.coverage().feed(symbol).await?;
+        let Some(followed) = stored.filter(FeedPresence::is_followed) else { return Ok(false) };
+        let subscriptions = self.shared.database.subscriptions();
+        Ok(followed.is_believed(now) || subscriptions.get(symbol).await?.is_some())
+    }
+
     /// A start: what an earlier one followed, and `is_followed` still says, is away until it is
     /// heard; all else was let go.
     pub async fn recover(
@@ -190,6 +207,7 @@ impl CoverageLedger {
     /// Forgets all that is known of `symbol`, whose bars are gone. A feed that follows it goes on.
     pub async fn forget(&self, symbol: &Symbol) -> Result<(), DatabaseError> {
         let _turn = self.shared.asking.lock().await;
+        let _turn = self.shared.writing.lock().await;
         self.shared.database.coverage().delete(symbol).await?;
         let mut feeds = self.feeds();
         if let Some(watched) = feeds.get_mut(symbol) {

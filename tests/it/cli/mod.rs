@@ -141,6 +141,10 @@ async fn health_says_by_its_exit_code_whether_the_server_serves() {
         let said = running.call(arguments).await;
         assert_eq!((said.code, said.out.as_str()), (Some(0), "SERVING\n"), "{}", said.err);
     }
+    let said = running.call(&["health", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let expected = serde_json::json!({"service": "readiness", "status": "SERVING"});
+    assert_eq!((said.code, json), (Some(0), expected));
     let said = running.call(&["health", "--service", "nonsense"]).await;
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
     assert!(said.err.contains("`nonsense`") && said.err.contains("readiness"), "{}", said.err);

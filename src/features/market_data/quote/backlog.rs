@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use tokio::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
-use super::job::Job;
+use super::job::{Job, Safe};
 use super::ledger::Ledger;
 use super::spool_codec;
 use crate::infrastructure::persistence::DatabaseError;
@@ -165,7 +165,7 @@ impl Backlog {
                 for job in self.memory.drain(..) {
                     // Whoever waited may be gone.
                     if let Job::Barrier(safe) = job {
-                        let _heard = safe.send(());
+                        let _heard = safe.send(Safe::Spooled);
                     }
                 }
                 self.measure();

@@ -81,7 +81,7 @@ async fn a_stop_waits_until_its_bars_are_on_disk_and_no_longer() {
     backlog.push([job(1), Job::Barrier(safe)]);
     assert!(told.try_recv().is_err());
     backlog.spill(true).await;
-    told.try_recv().unwrap();
+    assert_eq!(told.try_recv().unwrap(), Safe::Spooled);
     let Batch { jobs, .. } = backlog.next().await.unwrap();
     assert_eq!(names(&jobs), named([1]));
 }

@@ -19,8 +19,17 @@ pub(super) enum Job {
     Forming(Series, StoredBar),
     /// From where on a subscribed symbol's closed bars are logged.
     LoggedFrom(Symbol, Timestamp),
-    /// Tells when all before it is safe: in the database, or in the spool.
-    Barrier(oneshot::Sender<()>),
+    /// Tells when all before it is safe, and where.
+    Barrier(oneshot::Sender<Safe>),
+}
+
+/// Where what was written outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::features::market_data) enum Safe {
+    /// In the database, where all see it.
+    Stored,
+    /// In the spool, on its way to the database.
+    Spooled,
 }
 
 /// Something that was decided.

@@ -23,6 +23,7 @@ mod quote_service;
 mod reroll;
 mod ring;
 mod scribe;
+mod shared_subscriptions;
 mod snapshot_codec;
 mod spool_codec;
 mod stored_bars;
@@ -68,7 +69,7 @@ pub fn register(mediator: MediatorBuilder, service: &QuoteService) -> MediatorBu
 }
 
 #[cfg(test)]
-mod test_bench;
+pub(in crate::features::market_data) mod test_bench;
 
 #[cfg(test)]
 #[path = "../../../../tests/fuzz/live.rs"]

@@ -44,6 +44,9 @@ pub enum QuoteError {
         /// How long nothing was read.
         waited: Duration,
     },
+    /// What the feed has decided is not in the database yet.
+    #[error("bars that the feed has built wait for the database: call again once they are stored")]
+    Unsettled,
     /// The database did not answer.
     #[error("the database cannot be used")]
     Database(#[from] DatabaseError),
@@ -62,6 +65,7 @@ impl Coded for QuoteError {
             Self::Provider(error) => error.code(),
             Self::CursorExpired { .. } => ErrorCode::CursorExpired,
             Self::SlowConsumer { .. } => ErrorCode::SlowConsumer,
+            Self::Unsettled => ErrorCode::DatabaseUnavailable,
             Self::Database(error) => error.code(),
             Self::Draining => ErrorCode::Draining,
         }
@@ -80,7 +84,7 @@ impl Coded for QuoteError {
                 cursor.iter().map(|cursor| ("cursor", cursor.clone())).collect()
             }
             Self::Database(error) => error.metadata(),
-            Self::Fields(_) | Self::Draining => Vec::new(),
+            Self::Fields(_) | Self::Unsettled | Self::Draining => Vec::new(),
         }
     }
 
@@ -96,7 +100,7 @@ impl Coded for QuoteError {
         match self {
             Self::Provider(error) => error.retry_after(),
             Self::Database(error) => error.retry_after(),
-            Self::Draining => Some(RETRY_AFTER_OUTAGE),
+            Self::Unsettled | Self::Draining => Some(RETRY_AFTER_OUTAGE),
             Self::Fields(_)
             | Self::NotSubscribed(_)
             | Self::NoQuote(_)

@@ -14,14 +14,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::backlog;
-use super::feed_state::{FeedState, Subscription};
+use super::feed_state::{FeedState, Subscription, SubscriptionState};
 use super::feed_task::{Command, FeedTask, Verdict};
 use super::follow::Follow;
 use super::hub::Hub;
+use super::job::Safe;
 use super::ledger::Ledger;
 use super::meter::{observe_feed, observe_queue};
 use super::pace::StreamPace;
 use super::queries::NamedQuote;
+use super::shared_subscriptions::keep_up;
 use super::snapshot_codec::{self, Kept};
 use super::stream_quotes::SequencedQuote;
 use super::watched::StreamWatch;
@@ -45,6 +47,9 @@ const TURNS: usize = 64;
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a reader of stored bars waits for the one that is forming.
 const FORMING_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long somebody waits until all that the feed has decided is stored.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What health says of a feed that nobody started.
 const STOPPED: &str = "the feed is stopped: FEED_AUTOSTART is false, or somebody called StopFeed; StartFeed starts it";
@@ -127,18 +132,7 @@ impl QuoteService {
         let hub = Hub::new(epoch, database.bar_log().head().await?.last());
         let (commands, received) = mpsc::channel(COMMANDS);
         let (released, given_up) = mpsc::unbounded_channel();
-        let service = Self {
-            hub: hub.clone(),
-            database,
-            cache: parts.cache.clone(),
-            sessions: parts.sessions.clone(),
-            commands,
-            released,
-            turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
-            stopping: parts.lifecycle.draining(),
-            pace: options.streams,
-            watch: StreamWatch::new(options.streams.slow_after),
-        };
+        let service = Self::new(&parts, options.streams, hub.clone(), (commands, released));
         let watch = service.watch.clone().run(parts.lifecycle.token());
         drop(parts.lifecycle.spawn("stream watch", watch));
         parts.live.set_forming(service.clone());
@@ -149,7 +143,32 @@ impl QuoteService {
             task.start();
         }
         drop(lifecycle.spawn("feed", Box::pin(task.run())));
+        if service.database.is_shared() {
+            let others = keep_up(service.clone(), lifecycle.token());
+            drop(lifecycle.spawn("shared subscriptions", others));
+        }
         Ok(service)
+    }
+
+    /// What asks a feed's task by its `commands`, and tells it of streams that ended.
+    pub(super) fn new(
+        parts: &QuoteServiceParts,
+        pace: StreamPace,
+        hub: Hub,
+        (commands, released): (mpsc::Sender<Command>, mpsc::UnboundedSender<Command>),
+    ) -> Self {
+        Self {
+            hub,
+            database: parts.database.clone(),
+            cache: parts.cache.clone(),
+            sessions: parts.sessions.clone(),
+            commands,
+            released,
+            turns: Arc::new([const { Mutex::const_new(()) }; TURNS]),
+            stopping: parts.lifecycle.draining(),
+            pace,
+            watch: StreamWatch::new(pace.slow_after),
+        }
     }
 
     /// Starts the feed; true where it was started before.
@@ -200,14 +219,32 @@ impl QuoteService {
         self.ask(|answer| Command::Subscribe(row, answer)).await
     }
 
-    /// Follows `symbol` no longer.
+    /// Follows `symbol` no longer, whichever process subscribed it.
     pub async fn unsubscribe(&self, symbol: Symbol) -> Result<Subscription, QuoteError> {
         let _turn = self.turn(&symbol).await;
-        if !self.subscriptions().await?.iter().any(|each| each.symbol == symbol) {
-            return Err(QuoteError::NotSubscribed(symbol));
+        let rows = self.database.subscriptions();
+        let row = rows.get(&symbol).await?;
+        if row.is_some() {
+            rows.delete(&symbol).await?;
         }
-        self.database.subscriptions().delete(&symbol).await?;
-        self.ask(|answer| Command::Unsubscribe(symbol, answer)).await?
+        match self.ask(|answer| Command::Unsubscribe(symbol, answer)).await? {
+            // Another process has subscribed it a moment ago.
+            Err(QuoteError::NotSubscribed(symbol)) if let Some(row) = row => {
+                let (state, error) = (SubscriptionState::Pending, None);
+                Ok(Subscription { symbol, state, error, created_at: row.created_at })
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Waits until all that the feed has decided by now is in the database, and fails where the
+    /// database is behind.
+    pub async fn settle(&self) -> Result<(), QuoteError> {
+        match timeout(SETTLED_WITHIN, self.ask(Command::Settle)).await {
+            Ok(Ok(Safe::Stored)) => Ok(()),
+            Ok(Ok(Safe::Spooled)) | Err(_) => Err(QuoteError::Unsettled),
+            Ok(Err(error)) => Err(error),
+        }
     }
 
     /// What is followed until told otherwise, by symbol.
@@ -323,7 +360,7 @@ impl QuoteService {
     }
 
     /// Changes of one subscription happen one after the other.
-    async fn turn(&self, symbol: &Symbol) -> Option<MutexGuard<'_, ()>> {
+    pub(super) async fn turn(&self, symbol: &Symbol) -> Option<MutexGuard<'_, ()>> {
         let mut hash = DefaultHasher::new();
         symbol.hash(&mut hash);
         let place = usize::try_from(hash.finish() % TURNS as u64).ok()?;
@@ -346,7 +383,7 @@ impl QuoteService {
         self.ask(|answer| Command::IsFollowed(symbol, answer)).await
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, QuoteError> {

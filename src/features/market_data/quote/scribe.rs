@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::feed_task::Rerolled;
 use super::hub::Hub;
-use super::job::{Decided, Job};
+use super::job::{Decided, Job, Safe};
 use super::ledger::{Appended, Ledger};
 use super::meter::{Meter, count_bar};
 use super::quote_service::QuoteServiceParts;
@@ -93,7 +93,7 @@ impl Scribe {
             let Err(error) = written else {
                 // Whoever waited may be gone.
                 if let Job::Barrier(done) = job {
-                    let _heard = done.send(());
+                    let _heard = done.send(Safe::Stored);
                 }
                 continue;
             };

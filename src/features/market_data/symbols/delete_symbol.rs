@@ -8,7 +8,7 @@ use super::SymbolError;
 use crate::common::constants::DELETE_BARS_BATCH;
 use crate::common::mediator::{Handler, Request};
 use crate::domain::shared::{Interval, Series, Symbol};
-use crate::features::market_data::quote::{QuoteError, QuoteService};
+use crate::features::market_data::quote::{Connection, QuoteError, QuoteService};
 use crate::features::market_data::sync::SyncService;
 use crate::features::market_data::{CoverageLedger, Live, LiveSeries, Sessions};
 use crate::infrastructure::persistence::{Database, DatabaseError, SeriesCache};
@@ -55,10 +55,15 @@ impl Handler<DeleteSymbol> for DeleteSymbolHandler {
         if known.is_none() {
             return self.forget_attempts(symbol).await;
         }
+        if delete_bars && self.is_followed_elsewhere(&symbol).await? {
+            return Err(SymbolError::Followed(symbol));
+        }
         self.unsubscribe(&symbol).await?;
         // What has a status is synced by schedule, and would be known again.
         self.database.sync_statuses().delete(&symbol).await?;
         if delete_bars {
+            // What the feed wrote last may be on its way still, and would come back.
+            self.quotes.settle().await?;
             let bars = self.delete_bars(&symbol).await?;
             self.ledger.forget(&symbol).await?;
             self.forget_feed(&symbol).await?;
@@ -82,6 +87,12 @@ impl DeleteSymbolHandler {
         }
         info!(%symbol, "deleted what was said of failed syncs of {symbol}");
         Ok(())
+    }
+
+    /// Whether the bars would come back, from a process that nobody here can tell to let it go.
+    async fn is_followed_elsewhere(&self, symbol: &Symbol) -> Result<bool, DatabaseError> {
+        let has_feed = self.quotes.status().connection != Connection::Stopped;
+        Ok(!has_feed && self.ledger.is_followed_elsewhere(symbol, Timestamp::now()).await?)
     }
 
     async fn unsubscribe(&self, symbol: &Symbol) -> Result<(), SymbolError> {
@@ -122,5 +133,85 @@ impl DeleteSymbolHandler {
         self.database.feed_state().delete(std::slice::from_ref(symbol)).await?;
         self.live.set(symbol, Live::default());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::error::{Coded as _, ErrorCode};
+    use crate::domain::ohlcv::BarSource;
+    use crate::domain::symbol::{SymbolAggregate, SymbolDescription};
+    use crate::domain::sync::SyncDiff;
+    use crate::features::market_data::quote::test_bench::{
+        Bench, Safe, Settling, bar, hour, symbol,
+    };
+    use crate::features::market_data::sync::SyncServiceParts;
+
+    fn handler(bench: &Bench) -> (DeleteSymbolHandler, Settling) {
+        let (quotes, settling) = bench.held_feed();
+        let parts = bench.parts.clone();
+        let syncs = SyncService::new(SyncServiceParts {
+            database: parts.database.clone(),
+            cache: parts.series.clone(),
+            provider: parts.history,
+            sessions: parts.sessions.clone(),
+            live: parts.live.clone(),
+            ledger: parts.ledger.clone(),
+            announcer: parts.announcer,
+            lifecycle: parts.lifecycle.clone(),
+        });
+        let handler = DeleteSymbolHandler {
+            database: parts.database,
+            cache: parts.series,
+            sessions: parts.sessions,
+            live: parts.live,
+            syncs,
+            ledger: parts.ledger,
+            quotes,
+            stopping: parts.lifecycle.token(),
+        };
+        (handler, settling)
+    }
+
+    /// The feed has `safe`ly written what it built last, while the deletion waits for it.
+    async fn deleted(bench: &Bench, safe: Safe) -> Result<(), SymbolError> {
+        let (database, now) = (&bench.parts.database, Timestamp::now());
+        let (info, _) =
+            SymbolAggregate::new(&symbol(), None, now).observe(&SymbolDescription::default(), now);
+        database.symbols().put(&info).await.unwrap();
+        let (handler, mut settling) = handler(bench);
+        let deletion = async move {
+            handler.handle(DeleteSymbol { symbol: symbol(), delete_bars: true }).await
+        };
+        let last_write = async {
+            let settled = settling.recv().await.expect("the deletion waits for the feed");
+            let inserted = vec![bar(1.0, 0, BarSource::Ticks).stored];
+            let diff = SyncDiff { inserted, ..SyncDiff::default() };
+            database.bars().write(&hour(), &diff, now).await.unwrap();
+            database.feed_state().save(&[(symbol(), "kept".into())], now).await.unwrap();
+            settled.send(safe).unwrap();
+        };
+        tokio::join!(deletion, last_write).0
+    }
+
+    #[tokio::test]
+    async fn what_the_feed_wrote_last_goes_too() {
+        let bench = Bench::start().await;
+        deleted(&bench, Safe::Stored).await.unwrap();
+        let database = &bench.parts.database;
+        assert_eq!(database.bars().newest(&hour()).await.unwrap(), None);
+        assert_eq!(database.feed_state().get(&symbol()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn while_what_the_feed_wrote_waits_on_disk_nothing_is_deleted() {
+        let bench = Bench::start().await;
+        let error = deleted(&bench, Safe::Spooled).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::DatabaseUnavailable);
+        assert!(error.retry_after().is_some());
+        let database = &bench.parts.database;
+        assert!(database.bars().newest(&hour()).await.unwrap().is_some());
+        assert!(database.symbols().get(&symbol()).await.unwrap().is_some());
     }
 }

@@ -19,6 +19,12 @@ pub enum SymbolError {
     /// A sync of it is not over.
     #[error("a sync of `{0}` is under way: wait for its end, or call CancelSync")]
     Busy(Symbol),
+    /// The feed of another process follows it, and would go on to write its bars.
+    #[error(
+        "the feed of another process follows `{0}`: delete it there, or unsubscribe it and wait \
+         until that feed has let it go"
+    )]
+    Followed(Symbol),
     /// The feed cannot let it go.
     #[error(transparent)]
     Feed(#[from] QuoteError),
@@ -35,6 +41,7 @@ impl Coded for SymbolError {
         match self {
             Self::Unknown(_) => ErrorCode::SymbolUnknown,
             Self::Busy(_) => ErrorCode::SymbolBusy,
+            Self::Followed(_) => ErrorCode::SymbolFollowed,
             Self::Feed(error) => error.code(),
             Self::Database(error) => error.code(),
             Self::Draining => ErrorCode::Draining,
@@ -46,6 +53,10 @@ impl Coded for SymbolError {
             Self::Busy(_) => {
                 vec![("remedy", "wait for the sync's end, or call CancelSync".to_owned())]
             }
+            Self::Followed(_) => {
+                let remedy = "call DeleteSymbol at the process with the feed, or Unsubscribe first";
+                vec![("remedy", remedy.to_owned())]
+            }
             Self::Feed(error) => error.metadata(),
             Self::Database(error) => error.metadata(),
             Self::Unknown(_) | Self::Draining => Vec::new(),
@@ -54,7 +65,9 @@ impl Coded for SymbolError {
 
     fn resource(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::Unknown(symbol) | Self::Busy(symbol) => Some(("symbol", symbol.to_string())),
+            Self::Unknown(symbol) | Self::Busy(symbol) | Self::Followed(symbol) => {
+                Some(("symbol", symbol.to_string()))
+            }
             Self::Feed(_) | Self::Database(_) | Self::Draining => None,
         }
     }
@@ -64,7 +77,7 @@ impl Coded for SymbolError {
             Self::Busy(_) | Self::Draining => Some(RETRY_AFTER_OUTAGE),
             Self::Feed(error) => error.retry_after(),
             Self::Database(error) => error.retry_after(),
-            Self::Unknown(_) => None,
+            Self::Unknown(_) | Self::Followed(_) => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{SyncError, SyncProgress};
 use crate::domain::coverage::TimeRange;
 use crate::domain::ohlcv::services::BarClock;
 use crate::domain::ohlcv::{FetchedBar, Ohlcv, OhlcvAggregate};
-use crate::domain::shared::{Interval, Series};
+use crate::domain::shared::Series;
 use crate::domain::symbol::{SymbolAggregate, SymbolDescription};
 use crate::infrastructure::interfaces::{HistoryDepth, HistoryEnd, HistoryPage, HistoryRequest};
 use crate::infrastructure::persistence::SyncRecord;
@@ -143,11 +143,7 @@ impl Copy<'_> {
         let session_before = before.and_then(|info| info.description.session);
         if session_before != info.description.session {
             // Where bars close has changed: what is cached says otherwise.
-            for interval in Interval::ALL {
-                let series = Series::new(symbol.clone(), interval);
-                run.cache.begin_write(&series).await;
-                run.cache.finish_write(&series).await;
-            }
+            run.cache.forget(symbol).await;
         }
         Ok(())
     }

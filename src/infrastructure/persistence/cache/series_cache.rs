@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{Cache, CacheError, keys};
 use crate::common::metrics::table::SERIES_CACHE_READS;
-use crate::domain::shared::Series;
+use crate::domain::shared::{Interval, Series, Symbol};
 
 /// The generation of a series that is being written.
 const WRITING: &[u8] = b"writing";
@@ -130,6 +130,16 @@ impl SeriesCache {
     /// To be called after bars of `series` were written, or the write failed.
     pub async fn finish_write(&self, series: &Series) {
         self.set_generation(series, fresh(), keys::GENERATION_TTL).await;
+    }
+
+    /// Finds no answer about any series of `symbol` that was kept before: its session changed, and
+    /// so did the bounds of bars.
+    pub async fn forget(&self, symbol: &Symbol) {
+        for interval in Interval::ALL {
+            let series = Series::new(symbol.clone(), interval);
+            self.begin_write(&series).await;
+            self.finish_write(&series).await;
+        }
     }
 
     /// Sees to it that what is old is found by nobody on the server, until `stopping`.

@@ -118,6 +118,7 @@ pub(super) async fn resolve(
     let known = known.map_err(|error| unavailable(parts, &error.to_string()))?;
     let now = Timestamp::now();
     let mut session = known.as_ref().map(|info| info.trading_session().0);
+    let before = known.as_ref().and_then(|info| info.description.session.clone());
     if let Some(said) = page.as_ref().and_then(|page| page.symbol.as_ref()) {
         let (info, changed) = SymbolAggregate::new(symbol, known, now).observe(said, now);
         session = Some(info.trading_session().0);
@@ -125,6 +126,10 @@ pub(super) async fn resolve(
             let put = parts.database.symbols().put(&info).await;
             put.map_err(|error| unavailable(parts, &error.to_string()))?;
             parts.sessions.forget(symbol).await;
+        }
+        if before != info.description.session {
+            // Where bars close has changed: what is cached says otherwise.
+            parts.series.forget(symbol).await;
         }
     }
     let session = session.unwrap_or_else(|| Arc::new(TradingSession::around_the_clock()));
@@ -209,5 +214,51 @@ pub(super) fn unavailable(parts: &QuoteServiceParts, detail: &str) -> ProviderEr
         phase: crate::infrastructure::interfaces::Phase::History,
         detail: detail.to_owned(),
         retry_after: RETRY_AFTER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::stream;
+
+    use super::*;
+    use crate::domain::symbol::{SessionSpec, SymbolDescription};
+    use crate::features::market_data::quote::test_bench::{Bench, at, hour, symbol};
+    use crate::infrastructure::interfaces::{HistoryProvider, HistoryStream};
+    use crate::infrastructure::persistence::CacheRead;
+
+    /// A provider that has no bars, and says when a symbol trades.
+    #[derive(Debug)]
+    struct Trades(&'static str);
+
+    impl HistoryProvider for Trades {
+        fn name(&self) -> &'static str {
+            "says when"
+        }
+
+        fn history(&self, _: HistoryRequest) -> HistoryStream {
+            let (timezone, session) = ("Etc/UTC".to_owned(), self.0.to_owned());
+            let (holidays, corrections) = (String::new(), String::new());
+            let session = Some(SessionSpec { timezone, session, holidays, corrections });
+            let symbol = Some(SymbolDescription { session, ..SymbolDescription::default() });
+            let page = HistoryPage { bars: Vec::new(), server_time: at(0), symbol, end: None };
+            stream::iter([Ok(page)]).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_that_were_kept_before_the_session_changed_are_not_given_after_it() {
+        let bench = Bench::start().await;
+        let mut parts = bench.parts.clone();
+        for (hours, is_new) in [("0930-1600", true), ("0930-1600", false), ("0930-1300", true)] {
+            if let CacheRead::Miss(ticket) = parts.series.read(&hour(), "newest").await {
+                parts.series.fill(ticket, Bytes::from_static(b"closes when it did")).await;
+            }
+            parts.history = Arc::new(Trades(hours));
+            resolve(&parts, &symbol()).await.unwrap();
+            let read = parts.series.read(&hour(), "newest").await;
+            assert_eq!(matches!(read, CacheRead::Miss(_)), is_new, "{hours}: {read:?}");
+        }
     }
 }

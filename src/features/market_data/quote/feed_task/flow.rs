@@ -309,7 +309,7 @@ impl FeedTask {
         }
         let (done, finished) = tokio::sync::oneshot::channel();
         self.write(Job::Barrier(done)).await;
-        if !matches!(timeout(SAFE_WITHIN, finished).await, Ok(Ok(()))) {
+        if !matches!(timeout(SAFE_WITHIN, finished).await, Ok(Ok(_))) {
             warn!("the feed stops while bars wait to be written");
         }
     }

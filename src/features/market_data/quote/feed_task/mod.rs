@@ -32,7 +32,7 @@ use super::QuoteError;
 use super::copier::{self, Copies};
 use super::feed_state::{Connection, FeedState, Subscription};
 use super::hub::Hub;
-use super::job::Job;
+use super::job::{Job, Safe};
 use super::meter::{Meter, observe_queue, observe_ticks};
 use super::quote_service::{FeedOptions, QuoteServiceParts};
 use super::scribe::Scribe;
@@ -76,6 +76,8 @@ pub(super) enum Command {
     Release(Vec<Symbol>),
     IsFollowed(Symbol, oneshot::Sender<bool>),
     CurrentBar(Series, oneshot::Sender<Option<Bar>>),
+    /// Answered once all that is decided by now is safe.
+    Settle(oneshot::Sender<Safe>),
 }
 
 /// Whether the provider knows a symbol.
@@ -127,6 +129,9 @@ pub(super) struct FeedTask {
     link_is_idle: bool,
     /// When the provider last said anything, while connected.
     heard_at: Option<Timestamp>,
+    /// Whether it says when the feed was there. Where others share the database, only the process
+    /// with the feed does: another one would take its word back.
+    speaks: bool,
     /// Whether it was told last that the feed is up, or that it is down.
     told_up: Option<bool>,
     /// Symbols whose newest quote is not told yet.
@@ -161,6 +166,7 @@ impl FeedTask {
         let (notes, to_note) = mpsc::unbounded_channel();
         let noting = presence::take_notes(parts.ledger.clone(), to_note);
         drop(parts.lifecycle.spawn("coverage notes", Box::pin(noting)));
+        let speaks = options.autostart || !parts.database.is_shared();
         let mut task = Self {
             manager: BarManager::new(options.rules),
             repairs: Repairs::new(&parts, fetches.clone()),
@@ -184,6 +190,7 @@ impl FeedTask {
             started: false,
             link_is_idle: false,
             heard_at: None,
+            speaks,
             told_up: None,
             changed_quotes: HashSet::new(),
             uncopied: HashSet::new(),
@@ -267,6 +274,7 @@ impl FeedTask {
                 let bar = id.and_then(|id| self.manager.forming(id, series.interval));
                 let _heard = answer.send(bar);
             }
+            Command::Settle(answer) => self.settle(answer).await,
         }
     }
 
@@ -275,7 +283,7 @@ impl FeedTask {
         if self.started && self.link.is_some() {
             return;
         }
-        self.started = true;
+        (self.started, self.speaks) = (true, true);
         self.connect();
         self.hub.put_feed(|feed| {
             feed.connection = Connection::Idle;

@@ -14,7 +14,7 @@ use crate::domain::ohlcv::services::FeedClock;
 use crate::domain::quote::SymbolId;
 use crate::domain::shared::{Series, Symbol};
 use crate::features::market_data::CoverageLedger;
-use crate::features::market_data::quote::job::Job;
+use crate::features::market_data::quote::job::{Job, Safe};
 
 /// Something that the ledger is to know.
 #[derive(Debug)]
@@ -29,20 +29,23 @@ enum Note {
     LetGo(Symbol),
     /// What the provider has of this time is stored.
     Answered(Series, BarRange),
+    /// Somebody waits until all before it is written and noted.
+    Settled(oneshot::Sender<Safe>),
 }
 
-/// A note, and who says that what was decided before it is stored.
+/// A note, and who says that what was decided before it is safe.
 #[derive(Debug)]
 pub(super) struct Noted {
     note: Note,
-    is_stored: oneshot::Receiver<()>,
+    safe: oneshot::Receiver<Safe>,
 }
 
 /// Takes notes in, in order, until the feed's task is gone; then all is written down. There are no
 /// more at a time than the writer has jobs.
 pub(super) async fn take_notes(ledger: CoverageLedger, mut notes: mpsc::UnboundedReceiver<Noted>) {
-    while let Some(Noted { note, is_stored }) = notes.recv().await {
-        let is_stored = is_stored.await.is_ok();
+    while let Some(Noted { note, safe }) = notes.recv().await {
+        let safe = safe.await.ok();
+        let is_stored = safe.is_some();
         match note {
             Note::Heard(symbols) if is_stored => {
                 ledger.heard(symbols.iter().map(|(symbol, until)| (symbol, *until)));
@@ -58,6 +61,10 @@ pub(super) async fn take_notes(ledger: CoverageLedger, mut notes: mpsc::Unbounde
             Note::Back(symbol, since) => ledger.heard([(&symbol, since)]),
             Note::Cut(symbols) => symbols.iter().for_each(|symbol| ledger.cut(symbol)),
             Note::LetGo(symbol) => ledger.let_go(&symbol),
+            Note::Settled(answer) => {
+                // Whoever waited may be gone; a writer that is gone has nothing to say.
+                let _heard = safe.map(|safe| answer.send(safe));
+            }
         }
     }
     if let Err(error) = ledger.settle().await {
@@ -107,10 +114,14 @@ impl FeedTask {
         }
     }
 
-    /// Nobody wants a symbol any more.
+    /// Nobody wants a symbol any more, and all of it is handed on.
     pub(super) async fn note_let_go(&mut self, symbol: &Symbol) {
-        self.note_heard().await;
         self.note(Note::LetGo(symbol.clone())).await;
+    }
+
+    /// Answers once all that was decided and said by now is safe, and where.
+    pub(super) async fn settle(&mut self, answer: oneshot::Sender<Safe>) {
+        self.note(Note::Settled(answer)).await;
     }
 
     /// What the provider has of `range` is on its way to the database.
@@ -119,10 +130,10 @@ impl FeedTask {
     }
 
     async fn note(&mut self, note: Note) {
-        let (stored, is_stored) = oneshot::channel();
+        let (stored, safe) = oneshot::channel();
         self.write(Job::Barrier(stored)).await;
         // Taken in until this task is gone.
-        drop(self.notes.send(Noted { note, is_stored }));
+        drop(self.notes.send(Noted { note, safe }));
     }
 
     /// How far a symbol was heard, in the time of its bars.
@@ -164,8 +175,8 @@ mod tests {
         let taking = bench.parts.lifecycle.spawn("notes", take_notes(ledger.clone(), to_note));
         let heard = async || ledger.facts(&hour(), at(3_600)).await.unwrap().connected;
         let note = |note| {
-            let (stored, is_stored) = oneshot::channel();
-            notes.send(Noted { note, is_stored }).unwrap();
+            let (stored, safe) = oneshot::channel();
+            notes.send(Noted { note, safe }).unwrap();
             stored
         };
         drop(note(Note::Back(symbol(), at(0))));
@@ -174,7 +185,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let before = heard().await;
-        stored.send(()).unwrap();
+        stored.send(Safe::Stored).unwrap();
         // A writer that is gone has stored nothing.
         drop(note(Note::Heard(vec![(symbol(), at(1_200))])));
         drop(notes);

@@ -37,7 +37,8 @@ impl FeedTask {
             }
         }
         self.read_kept().await?;
-        self.parts.ledger.recover(|symbol| self.symbols.contains_key(symbol)).await?;
+        let is_followed = |symbol: &Symbol| !self.speaks || self.symbols.contains_key(symbol);
+        self.parts.ledger.recover(is_followed).await?;
         self.count();
         Ok(())
     }
@@ -83,8 +84,13 @@ impl FeedTask {
 
     /// A subscription is stored.
     pub(super) fn subscribe(&mut self, stored: &Subscribed) -> Subscription {
-        let Subscribed { symbol, created_at, .. } = stored;
-        self.entry(symbol).subscribed_at = Some(*created_at);
+        let Subscribed { symbol, created_at, logged_from } = stored;
+        let followed = self.entry(symbol);
+        followed.subscribed_at = Some(*created_at);
+        followed.logged_from = followed.logged_from.or(*logged_from);
+        let logged_from = followed.logged_from;
+        let tracked = self.parts.live.of(symbol).tracked;
+        self.parts.live.set(symbol, Live { tracked, logged_from });
         self.count();
         self.begin(symbol);
         self.subscription(symbol, *created_at)
@@ -209,9 +215,12 @@ impl FeedTask {
             self.count();
             return;
         }
-        self.note_let_go(symbol).await;
+        self.note_heard().await;
         self.save_symbol(symbol).await;
         self.flush_symbol(symbol).await;
+        if self.speaks {
+            self.note_let_go(symbol).await;
+        }
         if let Some(followed) = self.symbols.remove(symbol) {
             let logged_from = followed.logged_from;
             self.last_sequence = self.last_sequence.max(followed.sequence);

@@ -11,7 +11,7 @@ use crate::domain::ohlcv::services::FeedClock;
 use crate::domain::quote::QuoteTick;
 use crate::domain::shared::EventPayload;
 use crate::domain::symbol::TradingSession;
-use crate::features::market_data::quote::job::Decided;
+use crate::features::market_data::quote::job::{Decided, Safe};
 use crate::features::market_data::quote::ring::LiveChange;
 use crate::features::market_data::quote::snapshot_codec;
 use crate::features::market_data::quote::test_bench::{
@@ -301,7 +301,7 @@ async fn a_symbol_is_looked_up_once_what_was_kept_of_it_is_written() {
     let Some(Job::Barrier(written)) = desk.jobs.recv().await else { panic!("no barrier") };
     yield_now().await;
     assert_eq!(desk.bench.provider.asked(), 0);
-    written.send(()).unwrap();
+    written.send(Safe::Stored).unwrap();
     while desk.bench.provider.asked() == 0 {
         yield_now().await;
     }
@@ -345,4 +345,30 @@ async fn of_several_answers_to_roll_ups_the_last_counts() {
         let said = format!("{jobs:?}");
         assert_eq!(!jobs.is_empty(), is_last, "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_feed_has_settled_once_the_last_bars_of_a_symbol_are_stored_and_noted() {
+    let mut desk = Desk::joined().await;
+    let trade = desk.trade(60);
+    desk.task.manager.ticks(at(0), &[trade]);
+    desk.task.release(vec![symbol()]).await;
+    let (answer, mut settled) = oneshot::channel();
+    desk.task.carry_out(Command::Settle(answer)).await;
+    let mut jobs = desk.jobs();
+    let last = |wanted: fn(&Job) -> bool, jobs: &[Job]| jobs.iter().rposition(wanted);
+    let forming = last(|job| matches!(job, Job::Forming(..)), &jobs).unwrap();
+    let kept = last(|job| matches!(job, Job::Keep(_)), &jobs).unwrap();
+    // Behind them is noted that the symbol is let go, and that all is settled.
+    let Some(Job::Barrier(written)) = jobs.pop() else { panic!("{jobs:?}") };
+    let Some(Job::Barrier(let_go)) = jobs.pop() else { panic!("{jobs:?}") };
+    assert!(forming < jobs.len() && kept < jobs.len(), "{jobs:?}");
+    drop(jobs);
+    written.send(Safe::Spooled).unwrap();
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(settled.try_recv().is_err(), "not before what is noted before it");
+    drop(let_go);
+    assert_eq!(settled.await, Ok(Safe::Spooled));
 }
