@@ -73,10 +73,10 @@ async fn a_cut_is_told_with_the_time_in_which_the_feed_was_away() {
     let mut stream = quotes(&app).stream_bars(request).await.unwrap().into_inner();
     let (mut connected, mut traded) = (false, false);
     while !(connected && traded) {
-        match next(&mut stream).await.event.unwrap() {
-            Event::Feed(feed) => connected |= feed.state() == ConnectionState::Connected,
-            Event::Bar(_) => traded = true,
-            _ => {}
+        let event = next(&mut stream).await.event.unwrap();
+        traded |= matches!(event, Event::Bar(_));
+        if let Event::Feed(feed) = event {
+            connected |= feed.state() == ConnectionState::Connected;
         }
     }
     simulator.fault("cut", None, None, true).await;
