@@ -8,7 +8,7 @@ use futures::{StreamExt as _, stream};
 use pocketquant::proto::v1::market_data_client::MarketDataClient;
 use pocketquant::proto::v1::quote_stream_client::QuoteStreamClient;
 use pocketquant::proto::v1::{ListSymbolsRequest, ListSymbolsResponse, StreamQuotesRequest};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -247,10 +247,13 @@ async fn while_redis_is_away_the_local_limit_holds_and_nothing_fails() {
     let known = [&one, &other].map(|server| server.lines().len());
     redis.restart().await;
     for (server, known, client) in [(&one, known[0], &first), (&other, known[1], &second)] {
-        while !said(server, known, SHARED) {
-            drop(call(client).await);
-            sleep(Duration::from_millis(100)).await;
-        }
+        let noticed = async {
+            while !said(server, known, SHARED) {
+                drop(call(client).await);
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, noticed).await.expect("Redis is noticed");
     }
     // The shared bucket is one again: what one server takes, the other has not. Once more where
     // Redis took more than its 50 ms, and a server went on alone.

@@ -124,9 +124,10 @@ impl Spool {
         self.run(move |file, done| file.oldest(count, bytes, done)).await
     }
 
-    /// Removes all entries up to `last`, a place that [`Self::oldest`] has told. Where the disk does not take that, as it is
-    /// full, they are gone all the same for as long as this process lives: an error says that the
-    /// next one may find them again. Once nothing is left, it is tried in a way that needs no room.
+    /// Removes all entries up to `last`, a place that [`Self::oldest`] has told. Where the disk does
+    /// not take that, as it is full, they are gone all the same for as long as this process lives:
+    /// an error says that the next one may find them again. Once nothing is left, it is tried in a
+    /// way that needs no room.
     pub async fn remove_through(&self, last: i64) -> Result<(), SpoolError> {
         self.shared.done.fetch_max(last, Ordering::Relaxed);
         self.run(QueueFile::clear).await

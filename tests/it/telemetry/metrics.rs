@@ -87,9 +87,12 @@ pub async fn busy(engine: Engine, folder: &Path, collector: &Collector) -> Serve
     client.sync_symbol(sync("NYSE:NOTHING")).await.unwrap_err();
     // A cache that is slow for once is passed by.
     let hit = r#"pocketquant_series_cache_reads_total{outcome="hit"}"#;
-    while value(&server, hit).await < Some(1.0) {
-        client.get_bars(bars("NYSE:IBM")).await.unwrap();
-    }
+    let looking = async {
+        while value(&server, hit).await < Some(1.0) {
+            client.get_bars(bars("NYSE:IBM")).await.unwrap();
+        }
+    };
+    timeout(PATIENCE, looking).await.expect("an answer is kept");
     let retention = pb::RunJobRequest { job_id: "retention".to_owned() };
     SystemClient::new(channel.clone()).run_job(retention).await.unwrap();
     for _ in 0..2 {
